@@ -1,0 +1,73 @@
+//! Every limit of the data plane as a named field, its default and why it is there.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::io::IoChoice;
+
+/// What `DataPlane::start` needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// One worker per entry, pinned to that core; `None` leaves the worker unpinned.
+    pub cores: Vec<Option<usize>>,
+    /// Worker i binds UDP port `port + i`.
+    pub port: u16,
+    /// `None` binds every address, IPv6 and IPv4 in one socket.
+    pub bind: Option<IpAddr>,
+    pub io: IoChoice,
+    /// Tells two runs of the server apart in the ICE ufrag.
+    pub generation: u16,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Commands waiting for one worker; above it the control plane answers "busy".
+    pub commands_max: usize,
+    /// Events waiting for the control plane.
+    pub events_max: usize,
+    /// Participants of one room: what one core can serve with everybody's audio.
+    pub participants_per_room_max: usize,
+    /// Receive slots of one participant: the largest page layout.
+    pub slots_max: usize,
+    /// SSRCs a participant may send: three sources with three layers, each with RTX, and room for renegotiation.
+    pub ssrcs_max: usize,
+    /// Packets kept per layer for retransmission: 512 are about 2 s of a 2.5 Mbit/s layer.
+    pub history_packets: usize,
+    /// A participant without an authenticated check for this long is gone (RFC 7675 allows at most 30 s).
+    pub consent: Duration,
+    /// A participant that has not finished ICE and DTLS by then is gone.
+    pub setup: Duration,
+    /// Least time between two keyframe requests to one layer.
+    pub keyframe_interval: Duration,
+    /// Blocks of the send buffer per worker, 32 KiB each; touched only when used.
+    pub egress_blocks: usize,
+    /// Segments of one segmented send; 1 sends every packet by itself.
+    pub segments_max: usize,
+    /// Largest outgoing datagram in bytes: fits IPv6 minimum paths with tunnels (RFC 8834 §4.5 in spirit).
+    pub datagram_max: usize,
+    /// Socket buffers in bytes; the kernel's own limits may cap them.
+    pub receive_buffer_bytes: usize,
+    pub send_buffer_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            commands_max: 1024,
+            events_max: 16_384,
+            participants_per_room_max: 500,
+            slots_max: 64,
+            ssrcs_max: 64,
+            history_packets: 512,
+            consent: Duration::from_secs(15),
+            setup: Duration::from_secs(30),
+            keyframe_interval: Duration::from_millis(500),
+            egress_blocks: 2048,
+            segments_max: 44,
+            datagram_max: 1452,
+            receive_buffer_bytes: 4 << 20,
+            send_buffer_bytes: 4 << 20,
+        }
+    }
+}

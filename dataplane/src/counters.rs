@@ -1,0 +1,138 @@
+//! Plain numbers of one worker: what it received, sent and dropped. No label of any of them names a person or a room.
+
+/// Why something that arrived was not used. Each reason has a counter and a test that provokes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Dropped {
+    /// First byte fits no protocol of RFC 7983.
+    NotOurs,
+    /// No participant owns this address.
+    UnknownAddress,
+    MalformedStun,
+    /// No participant has this ufrag.
+    UnknownUfrag,
+    /// MESSAGE-INTEGRITY or FINGERPRINT is missing or wrong.
+    StunUnauthentic,
+    StunUnsupported,
+    /// The path has not proven return routability and its budget is spent.
+    AmplificationCap,
+    DtlsBeforeIce,
+    DtlsFailed,
+    DtlsOverflow,
+    MalformedRtp,
+    MalformedRtcp,
+    BeforeDtls,
+    SrtpUnauthentic,
+    SrtpReplayed,
+    /// Older than the replay window.
+    SrtpTooOld,
+    SrtpSsrcLimit,
+    /// The key's packet limit is reached.
+    SrtpExhausted,
+    UnknownSource,
+    UnknownPayloadType,
+    SourceOff,
+    RtxInvalid,
+    /// The receiver negotiated no payload type for the codec.
+    CodecNotReceivable,
+    /// Outgoing packet would be larger than the path carries.
+    TooLarge,
+    EgressFull,
+    /// A retransmission was asked for that the history does not hold.
+    NotInHistory,
+    /// More keyframe requests than the limit; merged into an earlier one.
+    KeyframeRequestMerged,
+    ResendBudget,
+}
+
+impl Dropped {
+    pub const ALL: [Dropped; 28] = [
+        Dropped::NotOurs,
+        Dropped::UnknownAddress,
+        Dropped::MalformedStun,
+        Dropped::UnknownUfrag,
+        Dropped::StunUnauthentic,
+        Dropped::StunUnsupported,
+        Dropped::AmplificationCap,
+        Dropped::DtlsBeforeIce,
+        Dropped::DtlsFailed,
+        Dropped::DtlsOverflow,
+        Dropped::MalformedRtp,
+        Dropped::MalformedRtcp,
+        Dropped::BeforeDtls,
+        Dropped::SrtpUnauthentic,
+        Dropped::SrtpReplayed,
+        Dropped::SrtpTooOld,
+        Dropped::SrtpSsrcLimit,
+        Dropped::SrtpExhausted,
+        Dropped::UnknownSource,
+        Dropped::UnknownPayloadType,
+        Dropped::SourceOff,
+        Dropped::RtxInvalid,
+        Dropped::CodecNotReceivable,
+        Dropped::TooLarge,
+        Dropped::EgressFull,
+        Dropped::NotInHistory,
+        Dropped::KeyframeRequestMerged,
+        Dropped::ResendBudget,
+    ];
+
+    /// The value of the metric's `reason` label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dropped::NotOurs => "not_ours",
+            Dropped::UnknownAddress => "unknown_address",
+            Dropped::MalformedStun => "malformed_stun",
+            Dropped::UnknownUfrag => "unknown_ufrag",
+            Dropped::StunUnauthentic => "stun_unauthentic",
+            Dropped::StunUnsupported => "stun_unsupported",
+            Dropped::AmplificationCap => "amplification_cap",
+            Dropped::DtlsBeforeIce => "dtls_before_ice",
+            Dropped::DtlsFailed => "dtls_failed",
+            Dropped::DtlsOverflow => "dtls_overflow",
+            Dropped::MalformedRtp => "malformed_rtp",
+            Dropped::MalformedRtcp => "malformed_rtcp",
+            Dropped::BeforeDtls => "before_dtls",
+            Dropped::SrtpUnauthentic => "srtp_unauthentic",
+            Dropped::SrtpReplayed => "srtp_replayed",
+            Dropped::SrtpTooOld => "srtp_too_old",
+            Dropped::SrtpSsrcLimit => "srtp_ssrc_limit",
+            Dropped::SrtpExhausted => "srtp_exhausted",
+            Dropped::UnknownSource => "unknown_source",
+            Dropped::UnknownPayloadType => "unknown_payload_type",
+            Dropped::SourceOff => "source_off",
+            Dropped::RtxInvalid => "rtx_invalid",
+            Dropped::CodecNotReceivable => "codec_not_receivable",
+            Dropped::TooLarge => "too_large",
+            Dropped::EgressFull => "egress_full",
+            Dropped::NotInHistory => "not_in_history",
+            Dropped::KeyframeRequestMerged => "keyframe_request_merged",
+            Dropped::ResendBudget => "resend_budget",
+        }
+    }
+}
+
+/// Sums since the worker started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    dropped: [u64; Dropped::ALL.len()],
+    pub rtp_in: u64,
+    pub rtcp_in: u64,
+    pub rtp_forwarded: u64,
+    pub rtx_sent: u64,
+    pub keyframe_requests_sent: u64,
+    pub nacks_sent: u64,
+    pub turns: u64,
+    pub participants: u64,
+    pub rooms: u64,
+}
+
+impl Counters {
+    pub fn drop(&mut self, reason: Dropped) {
+        self.dropped[reason as usize] += 1;
+    }
+
+    pub fn dropped(&self, reason: Dropped) -> u64 {
+        self.dropped[reason as usize]
+    }
+}

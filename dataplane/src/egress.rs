@@ -1,0 +1,1 @@
+//! The send side's blocks and trains.

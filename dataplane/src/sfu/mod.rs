@@ -1,0 +1,4 @@
+//! Sans-IO state machines of a room: bytes and `now` come in, filled slots and events go out.
+
+pub mod ice;
+pub mod transport;
