@@ -5,6 +5,7 @@
 
 pub mod ext;
 pub mod rtp;
+pub mod stun;
 
 /// The bytes are not what they claim to be. Says no more, because nobody can act on more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
