@@ -3,6 +3,7 @@
 //! Readers borrow from the datagram and treat a peer's nonsense as absence; writers fill a caller's buffer and write
 //! nothing when it is too small. What a field means for a room is decided in `sfu`, never here.
 
+pub mod codec;
 pub mod ext;
 pub mod rtcp;
 pub mod rtp;
