@@ -1,12 +1,15 @@
 //! RTCP: reads a decrypted compound packet one by one, writes one into a caller's buffer.
 //!
 //! Only what a forwarding server acts on has a variant; all else is [`Packet::Other`] and is skipped. Reading ends at
-//! the first packet that contradicts itself, because after a wrong length nothing that follows can be trusted.
+//! the first packet that contradicts itself, because after a wrong length nothing that follows can be trusted. Readers
+//! and writers do not print their bytes: a source description names a person's machine.
 //!
 //! ```text
 //!  |V=2|P|  count  |      PT       |  length in words, less one    |
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use std::fmt;
 
 use super::be32;
 use super::twcc::{self, Arrival};
@@ -71,9 +74,15 @@ pub fn packets(compound: &[u8]) -> Packets<'_> {
 }
 
 /// See [`packets`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Packets<'a> {
     rest: &'a [u8],
+}
+
+impl fmt::Debug for Packets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Packets(redacted)")
+    }
 }
 
 impl<'a> Iterator for Packets<'a> {
@@ -280,10 +289,15 @@ pub struct SenderInfo {
 
 /// Appends RTCP packets to a buffer. Each method returns `false`, and leaves the length as it was, when its packet
 /// does not fit the buffer or the format.
-#[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut [u8],
     len: usize,
+}
+
+impl fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer(redacted)")
+    }
 }
 
 impl<'a> Writer<'a> {
