@@ -77,7 +77,6 @@ impl Net {
     /// any of them. Blocks of finished sends go back to `egress`, which must be the one that [`Net::flush`] gets.
     ///
     /// The caller looks at its queues after every return, not only after a wake-up.
-    #[cfg_attr(not(feature = "sim"), allow(clippy::needless_pass_by_ref_mut))]
     pub fn wait(&mut self, timeout: Option<Duration>, _egress: &mut Egress) -> io::Result<()> {
         match self {
             Net::Uring(net) => net.wait(timeout),

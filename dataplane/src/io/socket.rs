@@ -101,6 +101,12 @@ impl Socket {
         self.set(libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
     }
 
+    /// Without checksums the kernel refuses segmented sends with EINVAL.
+    #[cfg(test)]
+    pub(super) fn refuse_segmentation(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
+    }
+
     fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
         // SAFETY: the kernel reads size_of::<i32>() bytes from `value`, which outlives the call.
         let status = unsafe {
@@ -416,7 +422,7 @@ impl SendBatch {
             // SAFETY: each header points at a label and an iovec of `self` that no one writes until the call returns,
             // each iovec at bytes of a block that `egress`, borrowed here, keeps; the kernel only reads them.
             let sent = unsafe {
-                libc::sendmmsg(socket.fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT)
+                libc::sendmmsg(socket.fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT as _)
             };
             if sent > 0 {
                 for piece in &self.pieces[done..done + sent as usize] {
@@ -498,6 +504,7 @@ pub(super) fn empty_header() -> libc::msghdr {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
@@ -569,8 +576,7 @@ mod tests {
     #[test]
     fn a_refused_train_arrives_as_single_packets() {
         let (socket, peer, path) = loopback();
-        // Without checksums the kernel refuses segmentation with EINVAL.
-        socket.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        socket.refuse_segmentation().unwrap();
         let mut batch = SendBatch::new(&socket);
         let mut egress = Egress::new(4, 4096, 44);
         let mut counters = IoCounters::default();
@@ -587,7 +593,7 @@ mod tests {
     #[test]
     fn a_kernel_that_refuses_every_train_is_not_asked_again() {
         let (socket, peer, path) = loopback();
-        socket.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        socket.refuse_segmentation().unwrap();
         let mut batch = SendBatch::new(&socket);
         let mut egress = Egress::new(4, 4096, 44);
         let mut counters = IoCounters::default();
