@@ -49,14 +49,23 @@ enum Family {
 
 impl Socket {
     pub(super) fn open(options: &SocketOptions) -> io::Result<Socket> {
-        match options.bind {
+        let opened = match options.bind {
             Some(IpAddr::V4(_)) => Socket::bind(Family::V4, options),
             Some(IpAddr::V6(_)) => Socket::bind(Family::V6, options),
             None => Socket::bind(Family::V6, options).or_else(|error| match error.raw_os_error() {
                 Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => Socket::bind(Family::V4, options),
                 Some(_) | None => Err(error),
             }),
-        }
+        };
+        opened.map_err(|error| {
+            let what = match error.raw_os_error() {
+                Some(libc::EADDRINUSE) => "another process has it; stop that one or configure another port",
+                Some(libc::EADDRNOTAVAIL) => "this machine does not have the configured bind address",
+                Some(libc::EACCES) => "ports below 1024 need CAP_NET_BIND_SERVICE",
+                Some(_) | None => "the system says why",
+            };
+            io::Error::new(error.kind(), format!("cannot open UDP port {}: {what} ({error})", options.port))
+        })
     }
 
     fn bind(family: Family, options: &SocketOptions) -> io::Result<Socket> {
@@ -530,6 +539,15 @@ mod tests {
             egress.reserve(&mut train, path, size).unwrap().fill(size as u8);
             egress.commit(&mut train);
         }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_in_the_error() {
+        let first = open(None);
+        let error =
+            Socket::open(&SocketOptions { port: first.port(), ..SocketOptions::default() }).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&format!("UDP port {}: another process", first.port())));
     }
 
     #[test]
