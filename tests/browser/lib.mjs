@@ -68,7 +68,7 @@ const FIREFOX_PREFS = {
  * @param {{ netns?: string, viewport?: { width: number, height: number } }} [options] netns: the host that it runs on (Chromium only: Firefox is
  *   driven over a local port)
  */
-export async function launch(name, { netns, viewport = { width: 800, height: 600 } } = {}) {
+export async function launch(name, { netns, viewport = { width: 1000, height: 640 } } = {}) {
   const profile = mkdtempSync(join(tmpdir(), `saal-test-${name}-`));
   const common = { acceptInsecureCerts: true, defaultViewport: viewport, userDataDir: profile, protocolTimeout: 60_000, dumpio: !!process.env.DUMPIO };
   const browser = name === 'firefox'
