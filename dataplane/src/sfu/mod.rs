@@ -1,4 +1,5 @@
 //! Sans-IO state machines of a room: bytes and `now` come in, filled slots and events go out.
 
 pub mod ice;
+pub mod srtp;
 pub mod transport;
