@@ -63,10 +63,10 @@ fn the_pure_rooms_ask_nobody_for_time_threads_or_sockets() {
         &[
             "Instant",
             "SystemTime",
-            "std::time",
             "std::thread",
             "std::sync",
-            "std::net",
+            "UdpSocket",
+            "TcpStream",
             "Vec",
             "Box",
             "String",
