@@ -1,1 +1,63 @@
-fn main() {}
+//! Saal: one process that serves the page, signs organizers in, keeps rooms, and starts the media workers.
+//!
+//! How to read this: `server` starts the parts; `http` and `api` answer requests; `signal` is a participant's WebSocket;
+//! `rooms` holds the rules of a room's life without any I/O; `hall` connects rooms, sockets and workers; `media` is the
+//! only door to the data plane; `sdp` alone knows session descriptions.
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod addresses;
+mod api;
+mod assets;
+mod auth;
+mod cli;
+mod config;
+mod doctor;
+mod hall;
+mod http;
+mod limit;
+mod log;
+mod media;
+mod metrics;
+mod names;
+mod password;
+mod random;
+mod rooms;
+mod server;
+mod signal;
+mod site;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Arguments, Command, Serve};
+use crate::server::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    log::install_panic_hook();
+    let arguments = Arguments::parse();
+    let serve = |Serve { file, web_dir }: Serve| server::run(cli::load(&file)?, web_dir);
+    let result = match arguments.command {
+        None => serve(arguments.serve),
+        Some(Command::Serve(arguments)) => serve(arguments),
+        Some(Command::Check { file }) => cli::check(&file),
+        Some(Command::Organizer { action }) => cli::organizer(action),
+        Some(Command::Doctor { file }) => cli::load(&file).and_then(|config| doctor::examine(&config)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Runtime(why)) => {
+            eprintln!("saal: {why}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Config(why)) => {
+            eprintln!("saal: {why}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::sfu::transport::{Gone, TransportSpec};
 use crate::wire::ext::ExtensionIds;
 
 /// What the control plane wants. A command that names an unknown room or participant changes nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Answered by nothing; legal once per id.
     OpenRoom { room: RoomId },

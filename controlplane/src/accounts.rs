@@ -1,0 +1,167 @@
+//! The organizers' accounts: a small TOML file, mode 0600, replaced as a whole so that a crash leaves the old or the new.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log;
+use crate::password::{Hash, Password};
+
+/// Who may open rooms.
+pub(crate) struct Accounts {
+    source: Source,
+    known: Vec<(String, Hash)>,
+}
+
+enum Source {
+    File { path: PathBuf, modified: Option<SystemTime> },
+    /// The demo account: lives in memory only.
+    Memory,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    #[serde(default)]
+    organizer: Vec<Organizer>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Organizer {
+    name: String,
+    hash: String,
+}
+
+impl Accounts {
+    /// A file that does not exist yet holds nobody.
+    pub(crate) fn open(path: &Path) -> Result<Accounts, String> {
+        let modified = modified(path);
+        let known = read(path)?;
+        Ok(Accounts { source: Source::File { path: path.to_owned(), modified }, known })
+    }
+
+    pub(crate) fn demo(name: &str, password: &Password) -> Result<Accounts, String> {
+        Ok(Accounts { source: Source::Memory, known: vec![(name.to_owned(), Hash::of(password)?)] })
+    }
+
+    pub(crate) fn hash_of(&self, name: &str) -> Option<Hash> {
+        self.known.iter().find(|(known, _)| known == name).map(|(_, hash)| hash.clone())
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Reads the file again if somebody has written it.
+    pub(crate) fn refresh(&mut self) {
+        let Source::File { path, modified: seen } = &mut self.source else { return };
+        let modified = modified(path);
+        if modified == *seen {
+            return;
+        }
+        match read(path) {
+            Ok(known) => self.known = known,
+            Err(_) => log::write(&log::Entry::AccountsUnreadable { why: std::io::ErrorKind::InvalidData }),
+        }
+        *seen = modified;
+    }
+
+    /// Replaces the password when the name exists.
+    pub(crate) fn add(&mut self, name: &str, password: &Password) -> Result<(), String> {
+        let hash = Hash::of(password)?;
+        self.known.retain(|(known, _)| known != name);
+        self.known.push((name.to_owned(), hash));
+        self.store()
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Result<(), String> {
+        let before = self.known.len();
+        self.known.retain(|(known, _)| known != name);
+        if self.known.len() == before {
+            return Err(format!("there is no organizer named {name:?}"));
+        }
+        self.store()
+    }
+
+    fn store(&self) -> Result<(), String> {
+        let Source::File { path, .. } = &self.source else { return Ok(()) };
+        let organizer = self
+            .known
+            .iter()
+            .map(|(name, hash)| Organizer { name: name.clone(), hash: hash.as_phc().to_owned() })
+            .collect();
+        let text = toml::to_string(&Listing { organizer }).map_err(|error| error.to_string())?;
+        replace(path, text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
+}
+
+/// 1 to 64 letters, digits and `.@_-`, so that a name is one word of one log line.
+pub(crate) fn is_account_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '@' | '_' | '-');
+    (1..=64).contains(&name.chars().count()) && name.chars().all(allowed)
+}
+
+fn read(path: &Path) -> Result<Vec<(String, Hash)>, String> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    let listing: Listing =
+        toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.message()))?;
+    let known = |Organizer { name, hash }: Organizer| {
+        let hash = Hash::from_phc(&hash).filter(|_| is_account_name(&name));
+        let hash = hash.ok_or_else(|| format!("{}: an entry is not NAME and Argon2id hash", path.display()))?;
+        Ok((name, hash))
+    };
+    listing.organizer.into_iter().map(known).collect()
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    let _ = fs::remove_file(&beside);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn accounts_survive_a_restart_in_a_file_only_the_owner_reads() {
+        let directory = std::env::temp_dir().join(format!("saal-accounts-{}", crate::random::u64()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("organizers.toml");
+        Accounts::open(&path).unwrap().add("ada", &Password::new("one")).unwrap();
+        Accounts::open(&path).unwrap().add("bob", &Password::new("two")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut accounts = Accounts::open(&path).unwrap();
+        assert_eq!(accounts.names().collect::<Vec<_>>(), ["ada", "bob"]);
+        assert!(accounts.remove("eve").is_err());
+        accounts.remove("ada").unwrap();
+        assert_eq!(Accounts::open(&path).unwrap().names().collect::<Vec<_>>(), ["bob"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn account_names_fit_into_one_log_word() {
+        assert!(is_account_name("ada.lovelace@example.org"));
+        assert!(!is_account_name("x\nINFO login ok"));
+        assert!(!is_account_name(""));
+    }
+}

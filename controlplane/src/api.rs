@@ -1,0 +1,219 @@
+//! The REST part of docs/protocol.md: sign-in, rooms, and the upgrade to a participant's WebSocket.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderValue, SET_COOKIE};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use saal_dataplane::id::RoomId;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::auth::SignIn;
+use crate::http::{Answer, error, json as json_answer, method_not_allowed, percent_encoded, room_name};
+use crate::limit::ClientAddr;
+use crate::log;
+use crate::names::RoomName;
+use crate::password::Password;
+use crate::random;
+use crate::rooms::{Open, OpenError};
+use crate::server::Server;
+use crate::signal::session::{self, Visitor};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Credentials {
+    account: String,
+    password: Password,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoomWish {
+    name: Option<String>,
+    password: Option<Password>,
+}
+
+/// A request's body: the largest is a sign-in.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Names made up before giving up: each hits a taken one with a chance of one in millions.
+const MADE_UP_NAMES_MAX: usize = 8;
+
+pub(crate) async fn answer(
+    server: &Rc<Server>,
+    request: Request<Incoming>,
+    client: ClientAddr,
+    path: &[&str],
+) -> Answer {
+    let headers = request.headers();
+    let changes_state = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_socket = matches!(path, ["rooms", _, "ws"]);
+    if (changes_state || is_socket) && !server.site.is_own_origin(headers) {
+        return error(StatusCode::FORBIDDEN, "wrong-origin");
+    }
+    match (path, request.method()) {
+        (["login"], &Method::POST) => login(server, request, client).await,
+        (["login"], _) => method_not_allowed("POST"),
+        (["logout"], &Method::POST) => no_content(&server.auth.sign_out(headers)),
+        (["logout"], _) => method_not_allowed("POST"),
+        (["session"], &Method::GET | &Method::HEAD) => {
+            json_answer(StatusCode::OK, &json!({ "account": server.auth.account(headers) }))
+        }
+        (["session"], _) => method_not_allowed("GET, HEAD"),
+        (["rooms"], &Method::POST) => open_room(server, request).await,
+        (["rooms"], _) => method_not_allowed("POST"),
+        (["rooms", name], &Method::DELETE) => close_room(server, headers, name),
+        (["rooms", _], _) => method_not_allowed("DELETE"),
+        (["rooms", name, "ws"], &Method::GET) => match room_name(name) {
+            Some(room) => upgrade(server, request, client, room),
+            None => error(StatusCode::NOT_FOUND, "not-found"),
+        },
+        (["rooms", _, "ws"], _) => method_not_allowed("GET"),
+        _ => error(StatusCode::NOT_FOUND, "not-found"),
+    }
+}
+
+async fn login(server: &Server, request: Request<Incoming>, client: ClientAddr) -> Answer {
+    let earlier = request.headers().clone();
+    let credentials: Credentials = match body(request).await {
+        Ok(credentials) => credentials,
+        Err(answer) => return answer,
+    };
+    if credentials.password.expose().len() > Password::LEN_MAX || credentials.account.len() > Password::LEN_MAX {
+        return error(StatusCode::UNAUTHORIZED, "wrong-credentials");
+    }
+    let Credentials { account, password } = credentials;
+    match server.auth.sign_in(&server.hashing, client, &account, password).await {
+        SignIn::Welcome(cookie) => {
+            server.auth.sign_out(&earlier);
+            no_content(&cookie)
+        }
+        SignIn::WrongCredentials => error(StatusCode::UNAUTHORIZED, "wrong-credentials"),
+        SignIn::TooManyAttempts => error(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
+        SignIn::Busy => error(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+    }
+}
+
+async fn open_room(server: &Server, request: Request<Incoming>) -> Answer {
+    let headers = request.headers().clone();
+    let Some(account) = server.auth.account(&headers) else {
+        return error(StatusCode::UNAUTHORIZED, "sign-in");
+    };
+    let wish: RoomWish = match body(request).await {
+        Ok(wish) => wish,
+        Err(answer) => return answer,
+    };
+    let wanted = match wish.name.as_deref().map(RoomName::new) {
+        Some(None) => return error(StatusCode::UNPROCESSABLE_ENTITY, "bad-name"),
+        Some(Some(name)) => Some(name),
+        None => None,
+    };
+    let password = wish.password.unwrap_or_else(|| Password::new(random::password().as_str()));
+    if !password.is_acceptable() {
+        return error(StatusCode::UNPROCESSABLE_ENTITY, "bad-password");
+    }
+    let hash = match password.expose() {
+        "" => None,
+        _ => match server.hashing.hash(password.clone()).await {
+            Ok(hash) => Some(hash),
+            Err(_) => return error(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        },
+    };
+    let token = random::token();
+    for _ in 0..MADE_UP_NAMES_MAX {
+        let Some(name) = wanted.clone().or_else(|| RoomName::new(&random::room_name())) else { break };
+        let open = Open {
+            room: RoomId(random::u64()),
+            name: name.clone(),
+            opened_by: account.clone(),
+            password: hash.clone(),
+            media_token_sha256: random::sha256(token.as_bytes()),
+        };
+        match server.hall.open(open) {
+            Ok(()) => return opened(server, &headers, &name, &password, &token),
+            Err(OpenError::Busy) => break,
+            Err(OpenError::NameTaken) if wanted.is_some() => return error(StatusCode::CONFLICT, "name-taken"),
+            Err(OpenError::NameTaken) => {}
+        }
+    }
+    error(StatusCode::SERVICE_UNAVAILABLE, "busy")
+}
+
+fn opened(server: &Server, headers: &HeaderMap, name: &RoomName, password: &Password, token: &str) -> Answer {
+    log::write(&log::Entry::RoomOpened { rooms: server.hall.rooms(|rooms| rooms.room_count()) });
+    let base = server.site.base(headers).unwrap_or_default();
+    let mut url = format!("{base}/r/{}", percent_encoded(name.shown()));
+    if !password.expose().is_empty() {
+        url.push_str("#p=");
+        url.push_str(&percent_encoded(password.expose()));
+    }
+    let room = json!({
+        "name": name.shown(),
+        "url": url,
+        "password": password.expose(),
+        "media_token": token,
+        "waiting_seconds": server.config.rooms.waiting_minutes * 60,
+    });
+    json_answer(StatusCode::CREATED, &room)
+}
+
+fn close_room(server: &Server, headers: &HeaderMap, name: &str) -> Answer {
+    let Some(account) = server.auth.account(headers) else {
+        return error(StatusCode::UNAUTHORIZED, "sign-in");
+    };
+    let closed = room_name(name).is_some_and(|name| server.hall.with(|rooms| rooms.close(name.key(), &account)));
+    if !closed {
+        return error(StatusCode::NOT_FOUND, "no-room");
+    }
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+fn upgrade(server: &Rc<Server>, mut request: Request<Incoming>, client: ClientAddr, room: RoomName) -> Answer {
+    if !hyper_tungstenite::is_upgrade_request(&request) {
+        return error(StatusCode::UPGRADE_REQUIRED, "websocket-only");
+    }
+    let account = server.auth.account(request.headers());
+    let Some(place) = server.connections.borrow_mut().opened(client) else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "busy");
+    };
+    let upgraded = hyper_tungstenite::upgrade(&mut request, Some(session::websocket_config()));
+    let Ok((answer, websocket)) = upgraded else {
+        server.connections.borrow_mut().closed(&place);
+        return error(StatusCode::BAD_REQUEST, "bad-request");
+    };
+    let server = server.clone();
+    spawn_local(async move {
+        session::run(server.clone(), websocket, Visitor { client, account, room }).await;
+        server.connections.borrow_mut().closed(&place);
+    });
+    answer
+}
+
+async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answer> {
+    let collect = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let bytes = match timeout(BODY_WITHIN, collect).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(_)) => return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "too-large")),
+        Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "too-slow")),
+    };
+    serde_json::from_slice(&bytes).map_err(|_| error(StatusCode::BAD_REQUEST, "bad-request"))
+}
+
+fn no_content(cookie: &str) -> Answer {
+    let mut answer = Answer::new(Full::new(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    if let Ok(mut cookie) = HeaderValue::from_str(cookie) {
+        cookie.set_sensitive(true);
+        answer.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    answer
+}

@@ -1,0 +1,215 @@
+//! Organizers' sign-in: attempts, sessions, the cookie. Guests have no cookie at all.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use hyper::HeaderMap;
+use hyper::header::COOKIE;
+use zeroize::Zeroizing;
+
+use crate::accounts::{Accounts, is_account_name};
+use crate::limit::{ClientAddr, Key, Table};
+use crate::log;
+use crate::password::{Hashing, Password};
+use crate::random;
+
+/// Sessions live in memory: a restart signs everybody out.
+pub(crate) struct Auth {
+    accounts: RefCell<Accounts>,
+    /// By the SHA-256 of the token, so that a memory image holds nothing that could be presented.
+    sessions: RefCell<HashMap<[u8; 32], Session>>,
+    per_client: RefCell<Table>,
+    per_account: RefCell<Table>,
+    secure: bool,
+}
+
+struct Session {
+    account: String,
+    expires: Instant,
+}
+
+pub(crate) enum SignIn {
+    /// The value of `Set-Cookie`.
+    Welcome(Zeroizing<String>),
+    WrongCredentials,
+    TooManyAttempts,
+    Busy,
+}
+
+/// A working day with some room.
+const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// Failed attempts per minute: of a whole campus behind one address, and against one account.
+const FAILURES_PER_CLIENT: u16 = 30;
+const FAILURES_PER_ACCOUNT: u16 = 10;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Far above any number of organizers at work; the oldest session gives way.
+const SESSIONS_MAX: usize = 10_000;
+
+impl Auth {
+    /// `secure`: browsers reach us by https.
+    pub(crate) fn new(accounts: Accounts, secure: bool) -> Auth {
+        Auth {
+            accounts: RefCell::new(accounts),
+            sessions: RefCell::default(),
+            per_client: RefCell::new(Table::new(FAILURES_PER_CLIENT, WINDOW)),
+            per_account: RefCell::new(Table::new(FAILURES_PER_ACCOUNT, WINDOW)),
+            secure,
+        }
+    }
+
+    pub(crate) async fn sign_in(
+        &self,
+        hashing: &Hashing,
+        client: ClientAddr,
+        account: &str,
+        password: Password,
+    ) -> SignIn {
+        let now = Instant::now();
+        let (by_client, by_account) = (Key::Client(client), Key::Name(account.as_bytes()));
+        if self.per_client.borrow_mut().is_spent(now, &by_client)
+            || self.per_account.borrow_mut().is_spent(now, &by_account)
+        {
+            return SignIn::TooManyAttempts;
+        }
+        // Charged before the hash is known, so that parallel attempts cannot slip through; success pays it back.
+        self.per_client.borrow_mut().charge(now, &by_client);
+        self.per_account.borrow_mut().charge(now, &by_account);
+        self.accounts.borrow_mut().refresh();
+        let hash = self.accounts.borrow().hash_of(account).filter(|_| is_account_name(account));
+        let known = hash.is_some();
+        match hashing.verify(password, hash).await {
+            Ok(true) => {
+                self.per_client.borrow_mut().refund(&by_client);
+                self.per_account.borrow_mut().refund(&by_account);
+                log::write(&log::Entry::SignedIn { account });
+                SignIn::Welcome(self.begin_session(account))
+            }
+            Ok(false) => {
+                log::write(&log::Entry::SignInFailed { account: known.then_some(account) });
+                SignIn::WrongCredentials
+            }
+            Err(_) => SignIn::Busy,
+        }
+    }
+
+    /// Ends the session, if there is one, and gives the cookie that deletes the cookie.
+    pub(crate) fn sign_out(&self, headers: &HeaderMap) -> String {
+        if let Some(token) = self.token(headers) {
+            self.sessions.borrow_mut().remove(&random::sha256(token.as_bytes()));
+        }
+        format!("{}=; {}; Max-Age=0", self.cookie_name(), self.cookie_attributes())
+    }
+
+    /// The account that is signed in.
+    pub(crate) fn account(&self, headers: &HeaderMap) -> Option<String> {
+        let key = random::sha256(self.token(headers)?.as_bytes());
+        let sessions = self.sessions.borrow();
+        let session = sessions.get(&key).filter(|session| session.expires > Instant::now())?;
+        self.accounts.borrow().hash_of(&session.account).map(|_| session.account.clone())
+    }
+
+    /// Forgets what is over.
+    pub(crate) fn on_timeout(&self, now: Instant) {
+        self.sessions.borrow_mut().retain(|_, session| session.expires > now);
+        self.per_client.borrow_mut().turn(now);
+        self.per_account.borrow_mut().turn(now);
+        self.accounts.borrow_mut().refresh();
+    }
+
+    fn begin_session(&self, account: &str) -> Zeroizing<String> {
+        let token = random::token();
+        let session = Session { account: account.to_owned(), expires: Instant::now() + SESSION_LIFETIME };
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions.len() >= SESSIONS_MAX {
+            let oldest = sessions.iter().min_by_key(|(_, session)| session.expires).map(|(key, _)| *key);
+            oldest.and_then(|key| sessions.remove(&key));
+        }
+        sessions.insert(random::sha256(token.as_bytes()), session);
+        let cookie = format!(
+            "{}={}; {}; Max-Age={}",
+            self.cookie_name(),
+            *token,
+            self.cookie_attributes(),
+            SESSION_LIFETIME.as_secs()
+        );
+        Zeroizing::new(cookie)
+    }
+
+    fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let (_, token) = pairs.find(|(name, _)| *name == self.cookie_name())?;
+        (token.len() == 64).then_some(token)
+    }
+
+    fn cookie_name(&self) -> &'static str {
+        if self.secure { "__Host-saal" } else { "saal" }
+    }
+
+    fn cookie_attributes(&self) -> &'static str {
+        if self.secure {
+            "Path=/; Secure; HttpOnly; SameSite=Strict"
+        } else {
+            "Path=/; HttpOnly; SameSite=Strict"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn client() -> ClientAddr {
+        ClientAddr::new(Ipv4Addr::LOCALHOST.into())
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn headers(set_cookie: &str) -> HeaderMap {
+        let pair = set_cookie.split(';').next().unwrap();
+        HeaderMap::from_iter([(COOKIE, pair.parse().unwrap())])
+    }
+
+    #[test]
+    fn a_session_begins_with_the_password_and_ends_with_sign_out() {
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), true);
+        let hashing = Hashing::new().unwrap();
+        let SignIn::Welcome(cookie) = run(auth.sign_in(&hashing, client(), "demo", Password::new("right"))) else {
+            panic!("refused")
+        };
+        assert!(cookie.starts_with("__Host-saal=") && cookie.contains("Secure; HttpOnly; SameSite=Strict"));
+        let headers = headers(&cookie);
+        assert_eq!(auth.account(&headers).as_deref(), Some("demo"));
+        auth.sign_out(&headers);
+        assert_eq!(auth.account(&headers), None);
+    }
+
+    #[test]
+    fn known_and_unknown_accounts_fail_alike_until_the_budget_is_spent() {
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), false);
+        let hashing = Hashing::new().unwrap();
+        for account in ["demo", "nobody"] {
+            for _ in 0..FAILURES_PER_ACCOUNT {
+                let answer = run(auth.sign_in(&hashing, client(), account, Password::new("wrong")));
+                assert!(matches!(answer, SignIn::WrongCredentials));
+            }
+            let answer = run(auth.sign_in(&hashing, client(), account, Password::new("right")));
+            assert!(matches!(answer, SignIn::TooManyAttempts));
+        }
+    }
+
+    #[test]
+    fn a_session_ends_after_its_lifetime() {
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("x")).unwrap(), false);
+        let headers = headers(&auth.begin_session("demo"));
+        assert!(auth.account(&headers).is_some());
+        auth.on_timeout(Instant::now() + SESSION_LIFETIME);
+        assert!(auth.account(&headers).is_none());
+    }
+}

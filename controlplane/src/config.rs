@@ -1,0 +1,338 @@
+//! The one configuration file: every key, its default, and the rules that refuse a dangerous combination.
+//!
+//! Unknown keys are errors that name the key and the line; nothing here opens a socket.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use saal_dataplane::io::IoChoice;
+use serde::{Deserialize, Serialize};
+
+/// The effective configuration: defaults overlaid with the file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) http: Http,
+    pub(crate) admin: Admin,
+    pub(crate) media: Media,
+    pub(crate) rooms: Rooms,
+    pub(crate) organizers: Organizers,
+    pub(crate) log: Log,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    pub(crate) listen: SocketAddr,
+    /// PEM files; both or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// A certificate made at start and never written down, for trials without a name of one's own.
+    pub(crate) self_signed: bool,
+    /// The origin that browsers see, when it differs from what they put into `Host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_url: Option<String>,
+    /// Open connections, WebSockets included: bounds memory under a flood.
+    pub(crate) connections_max: usize,
+    /// Open connections of one address: a campus behind one NAT must fit, one flooding host must not fill the rest.
+    pub(crate) connections_per_address_max: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Media {
+    /// Worker i is pinned to `cores[i]`; empty means one worker per core that this process may use, at most 4.
+    pub(crate) cores: Vec<usize>,
+    /// Worker i binds UDP port `port + i`.
+    pub(crate) port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bind: Option<IpAddr>,
+    /// The addresses that browsers are told to send to; empty means this machine's own.
+    pub(crate) announce: Vec<IpAddr>,
+    pub(crate) io: Io,
+    /// A participant whose network has been silent for this long is gone.
+    pub(crate) consent_seconds: u64,
+    /// Packets of one segmented send; 1 switches segmentation off.
+    pub(crate) segments_max: usize,
+    /// Socket buffers per worker; the kernel's `net.core.rmem_max` and `wmem_max` cap them.
+    pub(crate) receive_buffer_bytes: usize,
+    pub(crate) send_buffer_bytes: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Io {
+    Auto,
+    Uring,
+    Mio,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rooms {
+    /// How long an opened room waits for its first participant.
+    pub(crate) waiting_minutes: u64,
+    /// Participants of one room.
+    pub(crate) participants_max: usize,
+    /// Rooms of this server: each costs memory and a name.
+    pub(crate) rooms_max: usize,
+    /// Rooms of one organizer: a stolen session cannot fill the server.
+    pub(crate) rooms_per_organizer_max: usize,
+    /// Receive slots of one participant, told in `welcome`.
+    pub(crate) audio_slots: usize,
+    pub(crate) video_slots: usize,
+    /// After SIGTERM, rooms in progress may go on for this long.
+    pub(crate) drain_minutes: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Organizers {
+    /// Written by `saal organizer`. Without it a demo account exists, on loopback only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) level: Level,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tls_certificate: None,
+            tls_key: None,
+            self_signed: false,
+            public_url: None,
+            connections_max: 4096,
+            connections_per_address_max: 1024,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)) }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Media {
+        let limits = saal_dataplane::Limits::default();
+        Media {
+            cores: Vec::new(),
+            port: 10_000,
+            bind: None,
+            announce: Vec::new(),
+            io: Io::Auto,
+            consent_seconds: limits.consent.as_secs(),
+            segments_max: limits.segments_max,
+            receive_buffer_bytes: limits.receive_buffer_bytes,
+            send_buffer_bytes: limits.send_buffer_bytes,
+        }
+    }
+}
+
+impl Default for Rooms {
+    fn default() -> Rooms {
+        Rooms {
+            waiting_minutes: 10,
+            participants_max: 200,
+            rooms_max: 500,
+            rooms_per_organizer_max: 50,
+            audio_slots: 4,
+            video_slots: 16,
+            drain_minutes: 60,
+        }
+    }
+}
+
+impl From<Io> for IoChoice {
+    fn from(io: Io) -> IoChoice {
+        match io {
+            Io::Auto => IoChoice::Auto,
+            Io::Uring => IoChoice::Uring,
+            Io::Mio => IoChoice::Mio,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file; the message of an error is for the admin.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Config, String> {
+        let Some(path) = path else { return Ok(Config::default()) };
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.check().map_err(|Wrong { section, key, why }| match line_of(text, section, key) {
+            Some(line) => format!("line {line}: {section}.{key}: {why}"),
+            None => format!("{section}.{key}: {why}"),
+        })?;
+        Ok(config)
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        self.http.self_signed || self.http.tls_certificate.is_some()
+    }
+
+    fn check(&self) -> Result<(), Wrong> {
+        let wrong = |section, key, why: &str| Err(Wrong { section, key, why: why.to_owned() });
+        let Http { listen, tls_certificate, tls_key, self_signed, public_url, .. } = &self.http;
+        if tls_certificate.is_some() != tls_key.is_some() {
+            return wrong("http", "tls_certificate", "tls_certificate and tls_key belong together; one is missing");
+        }
+        if *self_signed && tls_certificate.is_some() {
+            return wrong("http", "self_signed", "either self_signed or tls_certificate, not both");
+        }
+        if !listen.ip().is_loopback() && !self.has_tls() {
+            return wrong(
+                "http",
+                "listen",
+                "plain http is served on loopback only, because browsers give camera and microphone to secure pages \
+                 only and passwords would travel in clear; set tls_certificate and tls_key, or self_signed = true \
+                 for a trial, or listen on 127.0.0.1",
+            );
+        }
+        if public_url.as_deref().is_some_and(|url| origin_of(url).is_none()) {
+            return wrong("http", "public_url", "must look like https://conference.example or http://localhost:8080");
+        }
+        if !self.admin.listen.ip().is_loopback() {
+            return wrong("admin", "listen", "the admin listener has no TLS and no sign-in: loopback addresses only");
+        }
+        if self.organizers.file.is_none() && !listen.ip().is_loopback() {
+            return wrong(
+                "organizers",
+                "file",
+                "is needed on a non-loopback address: `saal organizer add NAME --config FILE` writes it",
+            );
+        }
+        if self.media.cores.len() > 256 || usize::from(self.media.port) + self.media.cores.len() > 65_536 {
+            return wrong("media", "cores", "more workers than ports above media.port");
+        }
+        if self.media.announce.iter().any(|address| address.is_unspecified() || address.is_multicast()) {
+            return wrong("media", "announce", "browsers cannot send to an unspecified or multicast address");
+        }
+        if !(5..=30).contains(&self.media.consent_seconds) {
+            return wrong("media", "consent_seconds", "5 to 30 (RFC 7675 allows no more)");
+        }
+        if !(1..=64).contains(&self.media.segments_max) {
+            return wrong("media", "segments_max", "1 to 64 (the kernel's UDP_MAX_SEGMENTS)");
+        }
+        if !(1..=24 * 60).contains(&self.rooms.waiting_minutes) {
+            return wrong("rooms", "waiting_minutes", "1 to 1440");
+        }
+        if !(1..=500).contains(&self.rooms.participants_max) {
+            return wrong("rooms", "participants_max", "1 to 500: what one core can serve");
+        }
+        if self.rooms.audio_slots + self.rooms.video_slots > saal_dataplane::Limits::default().slots_max {
+            return wrong("rooms", "video_slots", "audio_slots and video_slots together may not exceed 64");
+        }
+        Ok(())
+    }
+}
+
+/// A value that parses but must not be used.
+struct Wrong {
+    section: &'static str,
+    key: &'static str,
+    why: String,
+}
+
+/// `scheme://host[:port]` of a URL without anything behind it, as browsers write it into `Origin`.
+pub(crate) fn origin_of(url: &str) -> Option<String> {
+    let url = url.strip_suffix('/').unwrap_or(url).to_ascii_lowercase();
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
+    (!host.is_empty() && host.chars().all(allowed)).then_some(url)
+}
+
+/// Line of `key` inside `[section]`, or of the section's head when the key is absent.
+fn line_of(text: &str, section: &str, key: &str) -> Option<usize> {
+    let mut inside = false;
+    let mut head = None;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            inside = line.trim_matches(['[', ']', ' ']) == section;
+            head = if inside { Some(index + 1) } else { head };
+        }
+        let name = line.split('=').next().unwrap_or_default().trim();
+        if (inside && name == key) || name == format!("{section}.{key}") {
+            return Some(index + 1);
+        }
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_the_first_run() {
+        let config = Config::parse("").unwrap();
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8081");
+        assert_eq!(config.media.port, 10_000);
+        assert_eq!(config.rooms.waiting_minutes, 10);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = Config::parse("[http]\nlisten = \"127.0.0.1:0\"\nlisen = 1\n").unwrap_err();
+        assert!(error.contains("lisen") && error.contains("line 3"), "{error}");
+        let error = Config::parse("[htp]\n").unwrap_err();
+        assert!(error.contains("htp") && error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn plain_http_on_a_public_address_is_refused_with_the_way_out() {
+        let error = Config::parse("[http]\nlisten = \"0.0.0.0:80\"\n").unwrap_err();
+        assert!(error.starts_with("line 2: http.listen") && error.contains("self_signed"), "{error}");
+    }
+
+    #[test]
+    fn a_public_address_needs_an_organizers_file() {
+        let text = "[http]\nlisten = \"0.0.0.0:443\"\nself_signed = true\n";
+        assert!(Config::parse(text).unwrap_err().contains("organizers.file"));
+        assert!(Config::parse(&format!("{text}[organizers]\nfile = \"o.toml\"\n")).is_ok());
+    }
+
+    #[test]
+    fn the_effective_table_can_be_read_back() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::to_string(&Config::parse(&text).unwrap()).unwrap(), text);
+    }
+
+    #[test]
+    fn an_origin_is_scheme_and_host_only() {
+        assert_eq!(origin_of("https://Saal.example/").as_deref(), Some("https://saal.example"));
+        assert_eq!(origin_of("https://saal.example/x"), None);
+        assert_eq!(origin_of("saal.example"), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! Where the parts meet: the rooms' outputs go to sockets and workers, the workers' news go to rooms and sockets.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use hyper_tungstenite::tungstenite::Utf8Bytes;
+use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind};
+use saal_dataplane::sfu::transport::Gone;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::limit::{ClientAddr, Key, Table};
+use crate::media::{Media, News};
+use crate::names::RoomKey;
+use crate::rooms::{Admitted, Join, Open, OpenError, Output, Rooms, State};
+use crate::signal::message::{GoneReason, MediaState, Refused, ServerMessage};
+
+/// Rooms, their sockets and their workers.
+pub(crate) struct Hall {
+    pub(crate) media: Media,
+    rooms: RefCell<Rooms>,
+    members: RefCell<HashMap<ParticipantId, Member>>,
+    failures: RefCell<Failures>,
+    refusals: Cell<[u64; Refused::ALL.len()]>,
+}
+
+/// A participant's way out, and whether the data plane knows them.
+struct Member {
+    outbox: mpsc::Sender<Note>,
+    has_media: bool,
+}
+
+/// What a session has to pass on to its socket. The end of the channel means: say goodbye.
+pub(crate) enum Note {
+    Say(Utf8Bytes),
+    SlotShows { slot: SlotIndex, source: Option<(ParticipantId, SourceKind)> },
+}
+
+struct Failures {
+    per_client: Table,
+    per_room: Table,
+}
+
+/// Notes to one participant; whoever does not read for this long is gone.
+const OUTBOX_MAX: usize = 512;
+
+/// Refused joins per minute: of a campus behind one address, and of one name, existing or not.
+const FAILURES_PER_CLIENT: u16 = 60;
+const FAILURES_PER_ROOM: u16 = 120;
+const WINDOW: Duration = Duration::from_secs(60);
+
+impl Hall {
+    pub(crate) fn new(media: Media, rooms: Rooms) -> Hall {
+        Hall {
+            media,
+            rooms: RefCell::new(rooms),
+            members: RefCell::default(),
+            failures: RefCell::new(Failures {
+                per_client: Table::new(FAILURES_PER_CLIENT, WINDOW),
+                per_room: Table::new(FAILURES_PER_ROOM, WINDOW),
+            }),
+            refusals: Cell::default(),
+        }
+    }
+
+    pub(crate) fn open(&self, open: Open) -> Result<(), OpenError> {
+        let room = open.room;
+        self.rooms.borrow_mut().open(Instant::now(), open)?;
+        if self.media.open_room(room).is_err() {
+            self.rooms.borrow_mut().discard(room);
+            return Err(OpenError::Busy);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn join(&self, join: Join) -> Result<(Admitted, mpsc::Receiver<Note>), Refused> {
+        let participant = join.participant;
+        let admitted = self.rooms.borrow_mut().join(Instant::now(), join)?;
+        let (outbox, notes) = mpsc::channel(OUTBOX_MAX);
+        self.members.borrow_mut().insert(participant, Member { outbox, has_media: false });
+        self.settle();
+        Ok((admitted, notes))
+    }
+
+    /// Lets the rooms do something and carries out what follows.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Rooms) -> T) -> T {
+        let result = act(&mut self.rooms.borrow_mut());
+        self.settle();
+        result
+    }
+
+    /// Only looks.
+    pub(crate) fn rooms<T>(&self, look: impl FnOnce(&Rooms) -> T) -> T {
+        look(&self.rooms.borrow())
+    }
+
+    pub(crate) fn state(&self, participant: ParticipantId) -> State {
+        self.rooms.borrow().state(participant)
+    }
+
+    /// The data plane knows the participant from now on.
+    pub(crate) fn has_media(&self, participant: ParticipantId) {
+        if let Some(member) = self.members.borrow_mut().get_mut(&participant) {
+            member.has_media = true;
+        }
+    }
+
+    pub(crate) fn may_try(&self, client: ClientAddr, room: &RoomKey) -> bool {
+        let now = Instant::now();
+        let mut failures = self.failures.borrow_mut();
+        !failures.per_client.is_spent(now, &Key::Client(client))
+            && !failures.per_room.is_spent(now, &Key::Name(room.as_bytes()))
+    }
+
+    pub(crate) fn on_failure(&self, client: ClientAddr, room: &RoomKey) {
+        let now = Instant::now();
+        let mut failures = self.failures.borrow_mut();
+        failures.per_client.charge(now, &Key::Client(client));
+        failures.per_room.charge(now, &Key::Name(room.as_bytes()));
+    }
+
+    pub(crate) fn on_refused(&self, reason: Refused) {
+        let mut refusals = self.refusals.get();
+        refusals[reason as usize] += 1;
+        self.refusals.set(refusals);
+    }
+
+    pub(crate) fn refusals(&self, reason: Refused) -> u64 {
+        self.refusals.get()[reason as usize]
+    }
+
+    pub(crate) fn on_news(&self, news: News) {
+        match news {
+            News::Connected(participant) => {
+                self.say(participant, &ServerMessage::Media { state: MediaState::Connected, reason: None });
+            }
+            News::Gone(participant, reason) => {
+                let reason = Some(reason_of(reason));
+                self.say(participant, &ServerMessage::Media { state: MediaState::Gone, reason });
+                self.with(|rooms| rooms.leave(participant));
+            }
+            News::Refused(participant) => {
+                self.on_refused(Refused::Busy);
+                self.say(participant, &ServerMessage::Refused { reason: Refused::Busy });
+                self.with(|rooms| rooms.leave(participant));
+            }
+            News::SlotShows { participant, slot, source } => {
+                self.pass(participant, Note::SlotShows { slot, source });
+            }
+            News::Speakers(room, speakers) => self.with(|rooms| rooms.speakers(room, &speakers)),
+        }
+    }
+
+    pub(crate) fn on_timeout(&self, now: Instant) {
+        self.with(|rooms| rooms.on_timeout(now));
+        self.media.on_timeout();
+        let mut failures = self.failures.borrow_mut();
+        failures.per_client.turn(now);
+        failures.per_room.turn(now);
+    }
+
+    fn say(&self, participant: ParticipantId, message: &ServerMessage) {
+        self.pass(participant, Note::Say(text_of(message)));
+    }
+
+    fn settle(&self) {
+        loop {
+            let Some(output) = self.rooms.borrow_mut().poll_output() else { return };
+            match output {
+                Output::Tell { to, message } => {
+                    let text = text_of(&message);
+                    to.into_iter().for_each(|participant| self.pass(participant, Note::Say(text.clone())));
+                }
+                Output::Dismiss { participant } => {
+                    self.members.borrow_mut().remove(&participant);
+                }
+                Output::Leave { room, participant } => {
+                    let has_media = self.members.borrow().get(&participant).is_some_and(|member| member.has_media);
+                    self.media.leave(room, participant, has_media);
+                }
+                Output::Switch { room, participant, source, on } => self.media.switch(room, participant, source, on),
+                Output::CloseRoom { room } => self.close(room),
+            }
+        }
+    }
+
+    fn close(&self, room: RoomId) {
+        self.media.close_room(room);
+        crate::log::write(&crate::log::Entry::RoomClosed { rooms: self.rooms.borrow().room_count() });
+    }
+
+    /// Whoever does not take their notes is dropped: the session ends with its channel and then leaves.
+    fn pass(&self, participant: ParticipantId, note: Note) {
+        let mut members = self.members.borrow_mut();
+        let Some(member) = members.get(&participant) else { return };
+        match member.outbox.try_send(note) {
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                // A closed channel, but a member still: `has_media` is needed when the session leaves.
+                let (closed, _) = mpsc::channel(1);
+                let has_media = member.has_media;
+                members.insert(participant, Member { outbox: closed, has_media });
+            }
+        }
+    }
+}
+
+pub(crate) fn text_of(message: &ServerMessage) -> Utf8Bytes {
+    serde_json::to_string(message).expect("plain structs with string keys always serialise").into()
+}
+
+fn reason_of(gone: Gone) -> GoneReason {
+    match gone {
+        Gone::ConsentExpired => GoneReason::ConsentExpired,
+        Gone::CloseNotify => GoneReason::CloseNotify,
+        Gone::HandshakeFailed => GoneReason::HandshakeFailed,
+        Gone::FingerprintMismatch => GoneReason::FingerprintMismatch,
+    }
+}

@@ -1,0 +1,381 @@
+//! All rooms and who is in them: sans-IO, `(now, input)` in, [`Output`]s out. No SDP, no packet, no socket, no address.
+//!
+//! A room lives from the organizer's opening until its last participant has gone, or until nobody came in time.
+//! Nothing of it outlives it: a room of the same name later is another room with another id.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use saal_dataplane::id::{ParticipantId, RoomId, SourceKind};
+
+use crate::limit::Bucket;
+use crate::names::{RoomKey, RoomName};
+use crate::password::Hash;
+use crate::signal::message::{EndReason, Id, Person, Refused, ServerMessage};
+
+/// The registry.
+pub(crate) struct Rooms {
+    limits: Limits,
+    rooms: HashMap<RoomId, Room>,
+    by_name: HashMap<RoomKey, RoomId>,
+    room_of: HashMap<ParticipantId, RoomId>,
+    outputs: VecDeque<Output>,
+    draining: bool,
+    totals: Totals,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) waiting: Duration,
+    pub(crate) participants_max: usize,
+    pub(crate) rooms_max: usize,
+    pub(crate) rooms_per_organizer_max: usize,
+}
+
+/// Sums since the process started.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) rooms_created: u64,
+    pub(crate) rooms_destroyed: u64,
+    pub(crate) participants_joined: u64,
+    pub(crate) participants_left: u64,
+}
+
+struct Room {
+    name: RoomName,
+    opened_by: String,
+    password: Option<Hash>,
+    /// Of the token for clients without our page; only its hash is kept.
+    media_token_sha256: [u8; 32],
+    /// Set until the first participant has joined.
+    waits_until: Option<Instant>,
+    people: Vec<Participant>,
+}
+
+struct Participant {
+    id: ParticipantId,
+    name: String,
+    organizer: bool,
+    state: State,
+    chat: Bucket,
+}
+
+/// What a participant has switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct State {
+    pub(crate) microphone: bool,
+    pub(crate) camera: bool,
+    pub(crate) screen: bool,
+    pub(crate) hand: bool,
+}
+
+pub(crate) struct Open {
+    pub(crate) room: RoomId,
+    pub(crate) name: RoomName,
+    pub(crate) opened_by: String,
+    pub(crate) password: Option<Hash>,
+    pub(crate) media_token_sha256: [u8; 32],
+}
+
+pub(crate) struct Join {
+    /// From [`Rooms::entrance`]: a room that was closed and opened again in between is another one.
+    pub(crate) room: RoomId,
+    pub(crate) participant: ParticipantId,
+    pub(crate) name: String,
+    /// The account that is signed in on the joining browser.
+    pub(crate) account: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    NameTaken,
+    Busy,
+}
+
+/// What a newcomer needs to know.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Admitted {
+    pub(crate) room_name: String,
+    pub(crate) organizer: bool,
+    pub(crate) others: Vec<Person>,
+}
+
+/// What the world has to do now.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Output {
+    Tell { to: Vec<ParticipantId>, message: ServerMessage },
+    /// Nothing more will be said to this participant: close the connection.
+    Dismiss { participant: ParticipantId },
+    Leave { room: RoomId, participant: ParticipantId },
+    Switch { room: RoomId, participant: ParticipantId, source: SourceKind, on: bool },
+    CloseRoom { room: RoomId },
+}
+
+/// Chat lines a participant may send at once, and per second in the long run.
+const CHAT_BURST: u16 = 10;
+const CHAT_PER_SECOND: f64 = 1.0;
+
+impl State {
+    pub(crate) fn is_on(self, source: SourceKind) -> bool {
+        match source {
+            SourceKind::Microphone => self.microphone,
+            SourceKind::Camera => self.camera,
+            SourceKind::Screen => self.screen,
+        }
+    }
+}
+
+impl Rooms {
+    pub(crate) fn new(limits: Limits) -> Rooms {
+        Rooms {
+            limits,
+            rooms: HashMap::new(),
+            by_name: HashMap::new(),
+            room_of: HashMap::new(),
+            outputs: VecDeque::new(),
+            draining: false,
+            totals: Totals::default(),
+        }
+    }
+
+    pub(crate) fn open(&mut self, now: Instant, open: Open) -> Result<(), OpenError> {
+        let of_organizer = self.rooms.values().filter(|room| room.opened_by == open.opened_by).count();
+        if self.draining
+            || self.rooms.len() >= self.limits.rooms_max
+            || of_organizer >= self.limits.rooms_per_organizer_max
+        {
+            return Err(OpenError::Busy);
+        }
+        if self.by_name.contains_key(open.name.key()) {
+            return Err(OpenError::NameTaken);
+        }
+        self.by_name.insert(open.name.key().clone(), open.room);
+        let room = Room {
+            name: open.name,
+            opened_by: open.opened_by,
+            password: open.password,
+            media_token_sha256: open.media_token_sha256,
+            waits_until: Some(now + self.limits.waiting),
+            people: Vec::new(),
+        };
+        self.rooms.insert(open.room, room);
+        self.totals.rooms_created += 1;
+        Ok(())
+    }
+
+    /// Takes an opened room back: no worker had a place for it.
+    pub(crate) fn discard(&mut self, room: RoomId) {
+        if let Some(room) = self.rooms.remove(&room) {
+            self.by_name.remove(room.name.key());
+            self.totals.rooms_created -= 1;
+        }
+    }
+
+    pub(crate) fn join(&mut self, now: Instant, join: Join) -> Result<Admitted, Refused> {
+        if self.draining {
+            return Err(Refused::Busy);
+        }
+        let room = self.rooms.get_mut(&join.room).ok_or(Refused::NotAdmitted)?;
+        if room.people.len() >= self.limits.participants_max {
+            return Err(Refused::Full);
+        }
+        room.waits_until = None;
+        let others: Vec<Person> = room.people.iter().map(Participant::as_seen).collect();
+        let to = room.people.iter().map(|other| other.id).collect();
+        let newcomer = Participant {
+            id: join.participant,
+            name: join.name,
+            organizer: join.account.is_some_and(|account| account == room.opened_by),
+            state: State::default(),
+            chat: Bucket::new(now, CHAT_BURST, CHAT_PER_SECOND),
+        };
+        let admitted =
+            Admitted { room_name: room.name.shown().to_owned(), organizer: newcomer.organizer, others };
+        let message = ServerMessage::Joined { participant: newcomer.as_seen() };
+        self.outputs.push_back(Output::Tell { to, message });
+        room.people.push(newcomer);
+        self.room_of.insert(join.participant, join.room);
+        self.totals.participants_joined += 1;
+        Ok(admitted)
+    }
+
+    pub(crate) fn set_state(&mut self, participant: ParticipantId, state: State) {
+        let Some((id, room, index)) = self.find(participant) else { return };
+        let before = std::mem::replace(&mut room.people[index].state, state);
+        if before == state {
+            return;
+        }
+        let message = ServerMessage::Changed { participant: room.people[index].as_seen() };
+        let to = room.everybody();
+        for source in SourceKind::ALL.into_iter().filter(|&source| before.is_on(source) != state.is_on(source)) {
+            let on = state.is_on(source);
+            self.outputs.push_back(Output::Switch { room: id, participant, source, on });
+        }
+        self.outputs.push_back(Output::Tell { to, message });
+    }
+
+    pub(crate) fn rename(&mut self, participant: ParticipantId, name: String) {
+        let Some((_, room, index)) = self.find(participant) else { return };
+        room.people[index].name = name;
+        let message = ServerMessage::Changed { participant: room.people[index].as_seen() };
+        let to = room.everybody();
+        self.outputs.push_back(Output::Tell { to, message });
+    }
+
+    /// Lines above the rate are not relayed.
+    pub(crate) fn chat(&mut self, now: Instant, participant: ParticipantId, text: String) {
+        let Some((_, room, index)) = self.find(participant) else { return };
+        let person = &mut room.people[index];
+        if !person.chat.take(now) {
+            return;
+        }
+        let message = ServerMessage::Chat { from: Id(participant), name: person.name.clone(), text };
+        let to = room.everybody();
+        self.outputs.push_back(Output::Tell { to, message });
+    }
+
+    /// Who speaks, from the data plane.
+    pub(crate) fn speakers(&mut self, room: RoomId, speakers: &[ParticipantId]) {
+        let Some(room) = self.rooms.get(&room) else { return };
+        let message = ServerMessage::Speakers { participants: speakers.iter().copied().map(Id).collect() };
+        self.outputs.push_back(Output::Tell { to: room.everybody(), message });
+    }
+
+    /// The participant is gone, for whatever reason. The last one takes the room along.
+    pub(crate) fn leave(&mut self, participant: ParticipantId) {
+        let Some((id, room, index)) = self.find(participant) else { return };
+        room.people.remove(index);
+        let to = room.everybody();
+        self.room_of.remove(&participant);
+        self.totals.participants_left += 1;
+        self.outputs.push_back(Output::Leave { room: id, participant });
+        self.outputs.push_back(Output::Dismiss { participant });
+        if to.is_empty() {
+            self.destroy(id);
+            return;
+        }
+        self.outputs.push_back(Output::Tell { to, message: ServerMessage::Left { participant: Id(participant) } });
+    }
+
+    /// An organizer in the room ends it for everybody; from anybody else this is not accepted.
+    pub(crate) fn end(&mut self, participant: ParticipantId) -> Result<(), Refused> {
+        let Some((id, room, index)) = self.find(participant) else { return Ok(()) };
+        if !room.people[index].organizer {
+            return Err(Refused::BadMessage);
+        }
+        self.end_room(id, EndReason::ByOrganizer);
+        Ok(())
+    }
+
+    /// `false` when there is no such room of this organizer.
+    pub(crate) fn close(&mut self, key: &RoomKey, account: &str) -> bool {
+        let id = self.by_name.get(key).copied();
+        let Some(id) = id.filter(|id| self.rooms.get(id).is_some_and(|room| room.opened_by == account)) else {
+            return false;
+        };
+        self.end_room(id, EndReason::ByOrganizer);
+        true
+    }
+
+    /// From now on nobody opens or joins; rooms that still wait for somebody end.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        let waiting = self.rooms.iter().filter(|(_, room)| room.people.is_empty());
+        for id in waiting.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.destroy(id);
+        }
+    }
+
+    /// Ends everything.
+    pub(crate) fn shut_down(&mut self) {
+        self.drain();
+        for id in self.rooms.keys().copied().collect::<Vec<_>>() {
+            self.end_room(id, EndReason::Shutdown);
+        }
+    }
+
+    /// Rooms that nobody came to in time end.
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        let late = self.rooms.iter().filter(|(_, room)| room.waits_until.is_some_and(|until| until <= now));
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.destroy(id);
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The room behind a name and the hash that its password must fit.
+    pub(crate) fn entrance(&self, key: &RoomKey) -> Option<(RoomId, Option<Hash>)> {
+        let id = *self.by_name.get(key)?;
+        self.rooms.get(&id).map(|room| (id, room.password.clone()))
+    }
+
+    pub(crate) fn state(&self, participant: ParticipantId) -> State {
+        let people = self.room_of.get(&participant).and_then(|id| self.rooms.get(id)).map(|room| &room.people);
+        let person = people.and_then(|people| people.iter().find(|person| person.id == participant));
+        person.map_or_else(State::default, |person| person.state)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(crate) fn room_count(&self) -> usize {
+        self.rooms.len()
+    }
+
+    pub(crate) fn participant_count(&self) -> usize {
+        self.room_of.len()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn find(&mut self, participant: ParticipantId) -> Option<(RoomId, &mut Room, usize)> {
+        let id = *self.room_of.get(&participant)?;
+        let room = self.rooms.get_mut(&id)?;
+        let index = room.people.iter().position(|person| person.id == participant)?;
+        Some((id, room, index))
+    }
+
+    fn end_room(&mut self, id: RoomId, reason: EndReason) {
+        let Some(room) = self.rooms.get_mut(&id) else { return };
+        let to = room.everybody();
+        room.people.clear();
+        self.outputs.push_back(Output::Tell { to: to.clone(), message: ServerMessage::Ended { reason } });
+        for participant in to {
+            self.room_of.remove(&participant);
+            self.totals.participants_left += 1;
+            self.outputs.push_back(Output::Dismiss { participant });
+        }
+        self.destroy(id);
+    }
+
+    /// Only for a room without people.
+    fn destroy(&mut self, id: RoomId) {
+        let Some(room) = self.rooms.remove(&id) else { return };
+        self.by_name.remove(room.name.key());
+        self.totals.rooms_destroyed += 1;
+        self.outputs.push_back(Output::CloseRoom { room: id });
+    }
+}
+
+impl Room {
+    fn everybody(&self) -> Vec<ParticipantId> {
+        self.people.iter().map(|person| person.id).collect()
+    }
+}
+
+impl Participant {
+    fn as_seen(&self) -> Person {
+        let State { microphone, camera, screen, hand } = self.state;
+        let (id, name, organizer) = (Id(self.id), self.name.clone(), self.organizer);
+        Person { id, name, organizer, microphone, camera, screen, hand }
+    }
+}
+
+#[cfg(test)]
+mod tests;

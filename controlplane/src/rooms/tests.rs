@@ -1,0 +1,208 @@
+//! The rules of a room's life.
+
+use super::*;
+
+const ADA: ParticipantId = ParticipantId(1);
+const BOB: ParticipantId = ParticipantId(2);
+const HALL: RoomId = RoomId(7);
+
+fn rooms() -> Rooms {
+    Rooms::new(Limits {
+        waiting: Duration::from_secs(600),
+        participants_max: 3,
+        rooms_max: 3,
+        rooms_per_organizer_max: 2,
+    })
+}
+
+fn open(rooms: &mut Rooms, now: Instant, room: RoomId, name: &str) -> Result<(), OpenError> {
+    let name = RoomName::new(name).unwrap();
+    let open = Open { room, name, opened_by: "demo".into(), password: None, media_token_sha256: [0; 32] };
+    rooms.open(now, open)
+}
+
+fn join(rooms: &mut Rooms, now: Instant, participant: ParticipantId, account: Option<&str>) -> Result<Admitted, Refused> {
+    let join = Join { room: HALL, participant, name: format!("p{}", participant.0), account: account.map(Into::into) };
+    rooms.join(now, join)
+}
+
+fn outputs(rooms: &mut Rooms) -> Vec<Output> {
+    std::iter::from_fn(|| rooms.poll_output()).collect()
+}
+
+fn key(name: &str) -> RoomKey {
+    RoomName::new(name).unwrap().key().clone()
+}
+
+/// A room with Ada, who opened it, and Bob.
+fn hall_of_two(now: Instant) -> Rooms {
+    let mut rooms = rooms();
+    open(&mut rooms, now, HALL, "hall").unwrap();
+    join(&mut rooms, now, ADA, Some("demo")).unwrap();
+    join(&mut rooms, now, BOB, None).unwrap();
+    outputs(&mut rooms);
+    rooms
+}
+
+#[test]
+fn a_room_that_nobody_enters_is_gone_when_its_waiting_time_is_over() {
+    let (mut rooms, now) = (rooms(), Instant::now());
+    open(&mut rooms, now, HALL, "hall").unwrap();
+    rooms.on_timeout(now + Duration::from_secs(599));
+    assert_eq!(rooms.room_count(), 1);
+    rooms.on_timeout(now + Duration::from_secs(600));
+    assert_eq!(outputs(&mut rooms), [Output::CloseRoom { room: HALL }]);
+    assert!(rooms.entrance(&key("hall")).is_none());
+}
+
+#[test]
+fn a_room_with_somebody_in_it_does_not_wait() {
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    rooms.on_timeout(now + Duration::from_secs(10_000));
+    assert_eq!(rooms.room_count(), 1);
+}
+
+#[test]
+fn the_last_participant_takes_the_room_along() {
+    let mut rooms = hall_of_two(Instant::now());
+    rooms.leave(ADA);
+    let left = ServerMessage::Left { participant: Id(ADA) };
+    assert_eq!(
+        outputs(&mut rooms),
+        [
+            Output::Leave { room: HALL, participant: ADA },
+            Output::Dismiss { participant: ADA },
+            Output::Tell { to: vec![BOB], message: left },
+        ]
+    );
+    rooms.leave(BOB);
+    assert_eq!(outputs(&mut rooms).last(), Some(&Output::CloseRoom { room: HALL }));
+    assert_eq!((rooms.room_count(), rooms.participant_count()), (0, 0));
+    let totals = rooms.totals();
+    assert_eq!((totals.rooms_created, totals.rooms_destroyed), (1, 1));
+    assert_eq!((totals.participants_joined, totals.participants_left), (2, 2));
+}
+
+#[test]
+fn leaving_twice_is_leaving_once() {
+    let mut rooms = hall_of_two(Instant::now());
+    rooms.leave(ADA);
+    outputs(&mut rooms);
+    rooms.leave(ADA);
+    assert_eq!(outputs(&mut rooms), []);
+}
+
+#[test]
+fn newcomers_hear_who_is_there_and_the_others_hear_of_them() {
+    let (mut rooms, now) = (rooms(), Instant::now());
+    open(&mut rooms, now, HALL, "Hall").unwrap();
+    let ada = join(&mut rooms, now, ADA, Some("demo")).unwrap();
+    assert_eq!((ada.room_name.as_str(), ada.organizer, ada.others.len()), ("Hall", true, 0));
+    outputs(&mut rooms);
+    let bob = join(&mut rooms, now, BOB, Some("somebody-else")).unwrap();
+    assert!(!bob.organizer);
+    assert_eq!(bob.others[0].name, "p1");
+    let outputs = outputs(&mut rooms);
+    assert!(matches!(&outputs[..], [Output::Tell { to, message: ServerMessage::Joined { .. } }] if to[..] == [ADA]));
+}
+
+#[test]
+fn a_reused_name_is_another_room() {
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    let before = rooms.entrance(&key("hall")).unwrap().0;
+    assert_eq!(open(&mut rooms, now, RoomId(8), "HALL"), Err(OpenError::NameTaken));
+    rooms.leave(ADA);
+    rooms.leave(BOB);
+    open(&mut rooms, now, RoomId(8), "HALL").unwrap();
+    assert_ne!(rooms.entrance(&key("hall")).unwrap().0, before);
+    assert_eq!(join(&mut rooms, now, ADA, None), Err(Refused::NotAdmitted), "a verified entrance of the old room");
+}
+
+#[test]
+fn limits_are_answered_with_busy_and_full() {
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    join(&mut rooms, now, ParticipantId(3), None).unwrap();
+    assert_eq!(join(&mut rooms, now, ParticipantId(4), None), Err(Refused::Full));
+    open(&mut rooms, now, RoomId(8), "b").unwrap();
+    assert_eq!(open(&mut rooms, now, RoomId(9), "c"), Err(OpenError::Busy));
+}
+
+#[test]
+fn only_what_changed_is_switched() {
+    let mut rooms = hall_of_two(Instant::now());
+    let state = State { camera: true, hand: true, ..State::default() };
+    rooms.set_state(ADA, state);
+    let switch = Output::Switch { room: HALL, participant: ADA, source: SourceKind::Camera, on: true };
+    let outputs_of_change = outputs(&mut rooms);
+    assert_eq!(outputs_of_change[0], switch);
+    assert!(matches!(&outputs_of_change[1], Output::Tell { to, .. } if to[..] == [ADA, BOB]));
+    rooms.set_state(ADA, state);
+    assert_eq!(outputs(&mut rooms), []);
+    assert_eq!(rooms.state(ADA), state);
+}
+
+#[test]
+fn only_the_organizer_ends_the_room() {
+    let mut rooms = hall_of_two(Instant::now());
+    assert_eq!(rooms.end(BOB), Err(Refused::BadMessage));
+    rooms.end(ADA).unwrap();
+    let ended = ServerMessage::Ended { reason: EndReason::ByOrganizer };
+    assert_eq!(
+        outputs(&mut rooms),
+        [
+            Output::Tell { to: vec![ADA, BOB], message: ended },
+            Output::Dismiss { participant: ADA },
+            Output::Dismiss { participant: BOB },
+            Output::CloseRoom { room: HALL },
+        ]
+    );
+}
+
+#[test]
+fn only_the_account_that_opened_a_room_closes_it_from_outside() {
+    let mut rooms = hall_of_two(Instant::now());
+    assert!(!rooms.close(&key("hall"), "eve"));
+    assert!(!rooms.close(&key("absent"), "demo"));
+    assert!(rooms.close(&key("HALL"), "demo"));
+    assert_eq!(rooms.room_count(), 0);
+}
+
+#[test]
+fn chat_goes_to_everybody_until_it_floods() {
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    for _ in 0..100 {
+        rooms.chat(now, BOB, "x".into());
+    }
+    let said = outputs(&mut rooms);
+    assert_eq!(said.len(), usize::from(CHAT_BURST));
+    assert!(matches!(&said[0], Output::Tell { to, .. } if to[..] == [ADA, BOB]));
+    rooms.chat(now + Duration::from_secs(1), BOB, "x".into());
+    assert_eq!(outputs(&mut rooms).len(), 1);
+}
+
+#[test]
+fn draining_keeps_rooms_in_progress_and_lets_nobody_in() {
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    open(&mut rooms, now, RoomId(8), "waiting").unwrap();
+    rooms.drain();
+    assert_eq!(outputs(&mut rooms), [Output::CloseRoom { room: RoomId(8) }]);
+    assert_eq!(open(&mut rooms, now, RoomId(9), "late"), Err(OpenError::Busy));
+    assert_eq!(join(&mut rooms, now, ParticipantId(3), None), Err(Refused::Busy));
+    rooms.shut_down();
+    assert_eq!(rooms.room_count(), 0);
+}
+
+#[test]
+fn speakers_are_told_to_their_room_only() {
+    let mut rooms = hall_of_two(Instant::now());
+    rooms.speakers(RoomId(99), &[ADA]);
+    assert_eq!(outputs(&mut rooms), []);
+    rooms.speakers(HALL, &[BOB, ADA]);
+    let message = ServerMessage::Speakers { participants: vec![Id(BOB), Id(ADA)] };
+    assert_eq!(outputs(&mut rooms), [Output::Tell { to: vec![ADA, BOB], message }]);
+}

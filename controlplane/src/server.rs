@@ -1,0 +1,278 @@
+//! The running server: starts the parts, says where it listens, ends when it is told to and its rooms are empty.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use saal_dataplane::Limits;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::accounts::Accounts;
+use crate::addresses;
+use crate::assets::Assets;
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::hall::Hall;
+use crate::http;
+use crate::limit::Connections;
+use crate::log::{self, Entry};
+use crate::media::{Events, Media};
+use crate::metrics;
+use crate::password::{Hashing, Password};
+use crate::random;
+use crate::rooms::{self, Rooms};
+use crate::site::Site;
+use crate::tls;
+
+/// What every request handler may reach.
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) site: Site,
+    pub(crate) assets: Assets,
+    pub(crate) auth: Auth,
+    pub(crate) hashing: Hashing,
+    pub(crate) hall: Hall,
+    pub(crate) connections: RefCell<Connections>,
+    /// Where media arrives: candidates of every answer.
+    pub(crate) announced: Vec<std::net::IpAddr>,
+    pub(crate) is_listening: Cell<bool>,
+    workers_stopped: Notify,
+}
+
+/// Why the server did not start or stopped by itself.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Exit code 2.
+    Config(String),
+    /// Exit code 1.
+    Runtime(String),
+}
+
+/// Name of the account that exists when no organizers file is configured.
+const DEMO_ACCOUNT: &str = "demo";
+
+/// How often clocks are looked at: waiting rooms, sessions, budgets, commands that had to wait.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Last words to browsers before the process ends.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Runs until a signal or a failure ends it.
+pub(crate) fn run(config: Config, web_dir: Option<PathBuf>) -> Result<(), Failure> {
+    log::set_level(config.log.level);
+    log::write(&Entry::Starting { version: env!("CARGO_PKG_VERSION") });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))?;
+    let local = LocalSet::new();
+    let server = local.block_on(&runtime, start_and_serve(config, web_dir))?;
+    // All tasks end with the runtime, and with them the other references.
+    drop(local);
+    drop(runtime);
+    if let Some(server) = Rc::into_inner(server) {
+        server.hall.media.shut_down();
+    }
+    Ok(())
+}
+
+/// The data plane's configuration.
+pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
+    let media = &config.media;
+    let cores = match media.cores.is_empty() {
+        false => media.cores.iter().copied().map(Some).collect(),
+        true => default_cores(),
+    };
+    let mut generation = [0; 2];
+    random::fill(&mut generation);
+    saal_dataplane::Config {
+        cores,
+        port: media.port,
+        bind: media.bind,
+        io: media.io.into(),
+        generation: u16::from_ne_bytes(generation),
+        limits: Limits {
+            consent: Duration::from_secs(media.consent_seconds),
+            participants_per_room_max: config.rooms.participants_max,
+            slots_max: config.rooms.audio_slots + config.rooms.video_slots,
+            segments_max: media.segments_max,
+            receive_buffer_bytes: media.receive_buffer_bytes,
+            send_buffer_bytes: media.send_buffer_bytes,
+            ..Limits::default()
+        },
+    }
+}
+
+async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<Server>, Failure> {
+    let tls = tls::acceptor(&config).map_err(Failure::Config)?;
+    let announced = addresses::announced(&config);
+    if announced.is_empty() {
+        return Err(Failure::Config(
+            "media.announce: this machine has no address that browsers could send media to; list one".into(),
+        ));
+    }
+    let (accounts, demo_password) = accounts(&config)?;
+    let listener = bind("http.listen", config.http.listen).await?;
+    let admin = bind("admin.listen", config.admin.listen).await?;
+    let (media, events) = Media::start(media_config(&config)).map_err(|error| {
+        Failure::Runtime(format!("cannot start the media workers on UDP port {} and up: {error}", config.media.port))
+    })?;
+    let site = Site::new(&config);
+    let limits = rooms::Limits {
+        waiting: Duration::from_secs(config.rooms.waiting_minutes * 60),
+        participants_max: config.rooms.participants_max,
+        rooms_max: config.rooms.rooms_max,
+        rooms_per_organizer_max: config.rooms.rooms_per_organizer_max,
+    };
+    let connections = Connections::new(config.http.connections_max, config.http.connections_per_address_max);
+    let server = Rc::new(Server {
+        auth: Auth::new(accounts, site.is_secure()),
+        hashing: Hashing::new().map_err(Failure::Runtime)?,
+        hall: Hall::new(media, Rooms::new(limits)),
+        connections: RefCell::new(connections),
+        assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
+        site,
+        announced,
+        is_listening: Cell::new(true),
+        workers_stopped: Notify::new(),
+        config,
+    });
+    let signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")))?;
+    announce(&server, &listener, &admin, demo_password.as_ref())
+        .map_err(|error| Failure::Runtime(format!("cannot tell where the server listens: {error}")))?;
+    spawn_local(http::serve(server.clone(), listener, tls));
+    spawn_local(metrics::serve(server.clone(), admin));
+    spawn_local(listen_to_workers(server.clone(), events));
+    spawn_local(keep_time(server.clone()));
+    let result = until_the_end(&server, signals).await;
+    server.hall.with(Rooms::shut_down);
+    tokio::time::sleep(GOODBYE).await;
+    log::write(&Entry::Stopping);
+    result.map(|()| server)
+}
+
+async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| Failure::Runtime(format!("cannot listen on {key} = {address}: {error}")))
+}
+
+/// The accounts, and the password of the demo account if there is one.
+fn accounts(config: &Config) -> Result<(Accounts, Option<Password>), Failure> {
+    if let Some(path) = &config.organizers.file {
+        return Ok((Accounts::open(path).map_err(Failure::Config)?, None));
+    }
+    let password = Password::new(random::password().as_str());
+    let accounts = Accounts::demo(DEMO_ACCOUNT, &password).map_err(Failure::Runtime)?;
+    log::write(&Entry::DemoAccount);
+    Ok((accounts, Some(password)))
+}
+
+/// Scripts and people read these lines.
+fn announce(
+    server: &Server,
+    listener: &TcpListener,
+    admin: &TcpListener,
+    demo_password: Option<&Password>,
+) -> std::io::Result<()> {
+    let (address, admin) = (listener.local_addr()?, admin.local_addr()?);
+    let tls = server.config.has_tls();
+    log::write(&Entry::Listening { address, tls });
+    log::write(&Entry::AdminListening { address: admin });
+    for worker in server.hall.media.workers() {
+        let (number, port) = (worker.id.0, worker.port);
+        log::write(&Entry::Worker { number, port, core: worker.core, backend: worker.backend });
+    }
+    if let Some(why) = server.hall.media.why_not_uring() {
+        log::write(&Entry::NotUring { why });
+    }
+    let host = match address.ip().is_loopback() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    };
+    let own_url = format!("{}://{host}", if tls { "https" } else { "http" });
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "address: {}", server.config.http.public_url.as_deref().unwrap_or(&own_url))?;
+    if let Some(password) = demo_password {
+        writeln!(out, "account: {DEMO_ACCOUNT}")?;
+        writeln!(out, "password: {}", password.expose())?;
+    }
+    writeln!(out, "admin: http://{admin}")?;
+    out.flush()
+}
+
+async fn listen_to_workers(server: Rc<Server>, mut events: Events) {
+    while let Some((_, event)) = events.recv().await {
+        if let Some(news) = server.hall.media.on_event(event) {
+            server.hall.on_news(news);
+        }
+    }
+    server.workers_stopped.notify_one();
+}
+
+async fn keep_time(server: Rc<Server>) {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        server.hall.on_timeout(now);
+        server.auth.on_timeout(now);
+    }
+}
+
+/// First signal: drain. Second signal, an empty house or the drain time's end: stop.
+async fn until_the_end(server: &Server, mut signals: Signals) -> Result<(), Failure> {
+    tokio::select! {
+        () = signals.next() => {}
+        () = server.workers_stopped.notified() => {
+            log::write(&Entry::WorkersStopped);
+            return Err(Failure::Runtime("the media workers have stopped".into()));
+        }
+    }
+    server.hall.with(Rooms::drain);
+    log::write(&Entry::Draining { rooms: server.hall.rooms(Rooms::room_count) });
+    let empty = async {
+        while server.hall.rooms(Rooms::room_count) > 0 {
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    tokio::select! {
+        () = signals.next() => {}
+        () = empty => {}
+        () = tokio::time::sleep(Duration::from_secs(server.config.rooms.drain_minutes * 60)) => {}
+    }
+    Ok(())
+}
+
+/// Both signals mean the same.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// One worker per core that this process may use; four are enough for a first run.
+fn default_cores() -> Vec<Option<usize>> {
+    let allowed = addresses::cores_allowed();
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    match allowed.is_empty() {
+        true => vec![None; count],
+        false => allowed.into_iter().take(count).map(Some).collect(),
+    }
+}

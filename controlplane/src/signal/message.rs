@@ -1,0 +1,234 @@
+//! The messages of docs/protocol.md as types. No server message has a field for an address, a device or a user agent.
+
+use std::fmt;
+
+use saal_dataplane::id::{ParticipantId, SourceKind};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::password::Password;
+
+/// What a participant says.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum ClientMessage {
+    Join { name: String, password: Option<Password> },
+    Offer { sdp: String, sources: Vec<OfferedSource> },
+    State { microphone: bool, camera: bool, screen: bool, hand: bool },
+    View { slots: Vec<SlotWish> },
+    Chat { text: String },
+    Rename { name: String },
+    End {},
+    Leave {},
+}
+
+/// A sending m-line and what it carries.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfferedSource {
+    pub(crate) mid: String,
+    pub(crate) source: Source,
+}
+
+/// What one video slot shall show.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SlotWish {
+    pub(crate) slot: String,
+    pub(crate) participant: Id,
+    pub(crate) source: Source,
+    pub(crate) height: u16,
+}
+
+/// What a participant hears.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum ServerMessage {
+    Welcome {
+        participant: Id,
+        room: String,
+        organizer: bool,
+        participants: Vec<Person>,
+        audio_slots: usize,
+        video_slots: usize,
+    },
+    Refused { reason: Refused },
+    Answer { sdp: String },
+    Joined { participant: Person },
+    Changed { participant: Person },
+    Left { participant: Id },
+    Slot { slot: String, participant: Option<Id>, source: Option<Source> },
+    Speakers { participants: Vec<Id> },
+    Chat { from: Id, name: String, text: String },
+    Media { state: MediaState, #[serde(skip_serializing_if = "Option::is_none")] reason: Option<GoneReason> },
+    Ended { reason: EndReason },
+}
+
+/// One participant as everybody in the room sees them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Person {
+    pub(crate) id: Id,
+    pub(crate) name: String,
+    pub(crate) organizer: bool,
+    pub(crate) microphone: bool,
+    pub(crate) camera: bool,
+    pub(crate) screen: bool,
+    pub(crate) hand: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Refused {
+    NotAdmitted,
+    Full,
+    BadMessage,
+    Busy,
+    TooManyAttempts,
+}
+
+impl Refused {
+    pub(crate) const ALL: [Refused; 5] =
+        [Refused::NotAdmitted, Refused::Full, Refused::BadMessage, Refused::Busy, Refused::TooManyAttempts];
+
+    /// The value of the metric's `reason` label.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Refused::NotAdmitted => "not_admitted",
+            Refused::Full => "full",
+            Refused::BadMessage => "bad_message",
+            Refused::Busy => "busy",
+            Refused::TooManyAttempts => "too_many_attempts",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MediaState {
+    Connected,
+    Gone,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GoneReason {
+    ConsentExpired,
+    CloseNotify,
+    HandshakeFailed,
+    FingerprintMismatch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EndReason {
+    ByOrganizer,
+    Shutdown,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Source {
+    Microphone,
+    Camera,
+    Screen,
+}
+
+impl From<Source> for SourceKind {
+    fn from(source: Source) -> SourceKind {
+        match source {
+            Source::Microphone => SourceKind::Microphone,
+            Source::Camera => SourceKind::Camera,
+            Source::Screen => SourceKind::Screen,
+        }
+    }
+}
+
+impl From<SourceKind> for Source {
+    fn from(kind: SourceKind) -> Source {
+        match kind {
+            SourceKind::Microphone => Source::Microphone,
+            SourceKind::Camera => Source::Camera,
+            SourceKind::Screen => Source::Screen,
+        }
+    }
+}
+
+/// A participant's id as 16 hex digits: JavaScript numbers cannot hold 64 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Id(pub(crate) ParticipantId);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0.0)
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u64::from_str_radix(&text, 16).ok().filter(|_| digits);
+        number.map(|number| Id(ParticipantId(number))).ok_or_else(|| serde::de::Error::custom("not an id"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parses(text: &str) -> bool {
+        serde_json::from_str::<ClientMessage>(text).is_ok()
+    }
+
+    #[test]
+    fn every_client_message_of_the_protocol_parses() {
+        for text in [
+            r#"{"type":"join","name":"Ada"}"#,
+            r#"{"type":"join","name":"Ada","password":"x"}"#,
+            r#"{"type":"offer","sdp":"v=0","sources":[{"mid":"0","source":"microphone"}]}"#,
+            r#"{"type":"state","microphone":true,"camera":false,"screen":false,"hand":false}"#,
+            r#"{"type":"view","slots":[{"slot":"5","participant":"00000000000000ff","source":"camera","height":360}]}"#,
+            r#"{"type":"chat","text":"x"}"#,
+            r#"{"type":"rename","name":"x"}"#,
+            r#"{"type":"end"}"#,
+            r#"{"type":"leave"}"#,
+        ] {
+            assert!(parses(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_duplicate_fields_are_refused() {
+        for text in [
+            r#"{"type":"leave","x":1}"#,
+            r#"{"type":"leave","type":"leave"}"#,
+            r#"{"type":"chat","text":"a","text":"b"}"#,
+            r#"{"type":"chat","text":"a","x":1}"#,
+            r#"{"type":"offer","sdp":"","sources":[{"mid":"0","source":"camera","x":1}]}"#,
+            r#"{"type":"view","slots":[{"slot":"5","participant":"ff","source":"camera","height":360}]}"#,
+            r#"{"type":"shout"}"#,
+            r#"["leave"]"#,
+            r#"{}"#,
+        ] {
+            assert!(!parses(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn server_messages_look_as_the_protocol_says() {
+        let id = Id(ParticipantId(255));
+        let slot = ServerMessage::Slot { slot: "5".into(), participant: None, source: None };
+        let json = |message: &ServerMessage| serde_json::to_string(message).unwrap();
+        assert_eq!(json(&slot), r#"{"type":"slot","slot":"5","participant":null,"source":null}"#);
+        assert_eq!(json(&ServerMessage::Left { participant: id }), r#"{"type":"left","participant":"00000000000000ff"}"#);
+        let refused = ServerMessage::Refused { reason: Refused::NotAdmitted };
+        assert_eq!(json(&refused), r#"{"type":"refused","reason":"not-admitted"}"#);
+        let gone = ServerMessage::Media { state: MediaState::Gone, reason: Some(GoneReason::ConsentExpired) };
+        assert_eq!(json(&gone), r#"{"type":"media","state":"gone","reason":"consent-expired"}"#);
+    }
+}

@@ -1,0 +1,215 @@
+//! One WebSocket from upgrade to goodbye: the socket pump, its limits and its clock. Knows no SDP.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use hyper_tungstenite::tungstenite::Message;
+use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
+use hyper_tungstenite::{HyperWebsocket, HyperWebsocketStream};
+use saal_dataplane::id::ParticipantId;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, timeout};
+
+use super::call::{Call, Next};
+use super::message::{ClientMessage, Id, Refused, ServerMessage};
+use crate::hall::{Note, text_of};
+use crate::limit::{Bucket, ClientAddr};
+use crate::names::{self, RoomName};
+use crate::password::Password;
+use crate::random;
+use crate::rooms::Join;
+use crate::server::Server;
+
+/// Who is at the other end.
+pub(crate) struct Visitor {
+    pub(crate) client: ClientAddr,
+    pub(crate) account: Option<String>,
+    pub(crate) room: RoomName,
+}
+
+/// Why a conversation is over.
+enum End {
+    /// The other side has gone or will hear nothing more.
+    Quiet,
+    Refused(Refused),
+}
+
+/// Text frames of docs/protocol.md.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// A browser joins as soon as the socket is open; its user has typed the name before.
+const JOIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// A dead peer is noticed after three missed pings.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const SILENT_FOR_MAX: Duration = Duration::from_secs(15);
+
+/// A peer that does not read is not written to for longer than this.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the last message may take to arrive before the connection is dropped.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Messages of one client at once, and per second in the long run: a page in use sends a few.
+const MESSAGE_BURST: u16 = 100;
+const MESSAGES_PER_SECOND: f64 = 30.0;
+
+pub(crate) fn websocket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .read_buffer_size(8 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(1024 * 1024)
+}
+
+pub(crate) async fn run(server: Rc<Server>, websocket: HyperWebsocket, visitor: Visitor) {
+    let Ok(Ok(mut socket)) = timeout(JOIN_WITHIN, websocket).await else { return };
+    let participant = ParticipantId(random::u64());
+    let end = converse(&server, &mut socket, visitor, participant).await;
+    server.hall.with(|rooms| rooms.leave(participant));
+    if let End::Refused(reason) = end {
+        server.hall.on_refused(reason);
+        let _ = send(&mut socket, Message::Text(text_of(&ServerMessage::Refused { reason }))).await;
+    }
+    // Unread input at close would make the kernel reset the connection and the last words could be lost.
+    let goodbye = async {
+        let _ = socket.close(None).await;
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    let _ = timeout(GOODBYE_WITHIN, goodbye).await;
+}
+
+async fn converse(
+    server: &Rc<Server>,
+    socket: &mut HyperWebsocketStream,
+    visitor: Visitor,
+    participant: ParticipantId,
+) -> End {
+    let joined = match timeout(JOIN_WITHIN, first_message(socket)).await {
+        Ok(Ok((name, password))) => admit(server, &visitor, participant, name, password).await,
+        Ok(Err(end)) => return end,
+        Err(_) => return End::Refused(Refused::BadMessage),
+    };
+    let (call, welcome, notes) = match joined {
+        Ok(joined) => joined,
+        Err(reason) => return End::Refused(reason),
+    };
+    if send(socket, Message::Text(text_of(&welcome))).await.is_err() {
+        return End::Quiet;
+    }
+    talk(socket, call, notes).await
+}
+
+async fn first_message(socket: &mut HyperWebsocketStream) -> Result<(String, Password), End> {
+    loop {
+        let text = match socket.next().await {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Binary(_))) => return Err(End::Refused(Refused::BadMessage)),
+            Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return Err(End::Quiet),
+        };
+        let Ok(ClientMessage::Join { name, password }) = serde_json::from_str(&text) else {
+            return Err(End::Refused(Refused::BadMessage));
+        };
+        return Ok((name, password.unwrap_or_else(|| Password::new(""))));
+    }
+}
+
+/// An absent room, a missing and a wrong password cost the same work and get the same answer.
+async fn admit(
+    server: &Rc<Server>,
+    visitor: &Visitor,
+    participant: ParticipantId,
+    name: String,
+    password: Password,
+) -> Result<(Call, ServerMessage, mpsc::Receiver<Note>), Refused> {
+    let name = names::display_name(&name).ok_or(Refused::BadMessage)?;
+    let hall = &server.hall;
+    let key = visitor.room.key();
+    if !hall.may_try(visitor.client, key) {
+        return Err(Refused::TooManyAttempts);
+    }
+    let room = match hall.rooms(|rooms| rooms.entrance(key)) {
+        Some((room, None)) => room,
+        entrance => {
+            let (room, hash) = entrance.unzip();
+            let fits = server.hashing.verify(password, hash.flatten()).await.map_err(|_| Refused::Busy)?;
+            room.filter(|_| fits).ok_or_else(|| {
+                hall.on_failure(visitor.client, key);
+                Refused::NotAdmitted
+            })?
+        }
+    };
+    let account = visitor.account.clone();
+    let (admitted, notes) = hall.join(Join { room, participant, name, account })?;
+    let welcome = ServerMessage::Welcome {
+        participant: Id(participant),
+        room: admitted.room_name,
+        organizer: admitted.organizer,
+        participants: admitted.others,
+        audio_slots: server.config.rooms.audio_slots,
+        video_slots: server.config.rooms.video_slots,
+    };
+    Ok((Call::new(server.clone(), room, participant), welcome, notes))
+}
+
+async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc::Receiver<Note>) -> End {
+    let mut heard_at = Instant::now();
+    let mut messages = Bucket::new(heard_at, MESSAGE_BURST, MESSAGES_PER_SECOND);
+    let mut ping = tokio::time::interval(PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let answer = tokio::select! {
+            note = notes.recv() => match note {
+                Some(Note::Say(text)) => Some(Message::Text(text)),
+                Some(Note::SlotShows { slot, source }) => {
+                    call.slot_shows(slot, source).map(|message| Message::Text(text_of(&message)))
+                }
+                None => return End::Quiet,
+            },
+            _ = ping.tick() => {
+                if heard_at.elapsed() > SILENT_FOR_MAX {
+                    return End::Quiet;
+                }
+                Some(Message::Ping(Default::default()))
+            }
+            frame = socket.next() => {
+                heard_at = Instant::now();
+                if !messages.take(heard_at) {
+                    return End::Refused(Refused::TooManyAttempts);
+                }
+                match frame {
+                    Some(Ok(Message::Text(text))) => {
+                        let Ok(message) = serde_json::from_str(&text) else {
+                            return End::Refused(Refused::BadMessage);
+                        };
+                        match call.on_message(heard_at, message) {
+                            Ok(Next::Answer(message)) => Some(Message::Text(text_of(&message))),
+                            Ok(Next::GoOn) => None,
+                            Ok(Next::Leave) => return End::Quiet,
+                            Err(reason) => return End::Refused(reason),
+                        }
+                    }
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
+                    Some(Ok(Message::Binary(_))) => return End::Refused(Refused::BadMessage),
+                    Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return End::Quiet,
+                }
+            }
+        };
+        if let Some(message) = answer
+            && send(socket, message).await.is_err()
+        {
+            return End::Quiet;
+        }
+    }
+}
+
+/// An error also when the peer does not read.
+async fn send(socket: &mut HyperWebsocketStream, message: Message) -> Result<(), ()> {
+    match timeout(WRITE_WITHIN, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
