@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
 use saal_dataplane::egress::{Egress, Train};
 use saal_dataplane::id::Path;
 #[cfg(feature = "sim")]
@@ -453,4 +455,26 @@ fn a_socket_of_ipv4_alone_keeps_the_promises(world: &mut World) {
         assert_eq!(peer.receive(), (b"again".to_vec(), world.address(ours)));
     }
     assert_eq!(world.net.counters().send_errors, 2);
+}
+
+/// As in a container with Docker's seccomp profile. The filter dies with its thread.
+#[test]
+fn where_io_uring_is_forbidden_epoll_takes_over_and_the_admin_reads_why() {
+    let forbidden = || {
+        let refuse = SeccompAction::Errno(libc::EPERM as u32);
+        let calls = [(libc::SYS_io_uring_setup, vec![])].into_iter().collect();
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(calls, SeccompAction::Allow, refuse, arch).unwrap();
+        seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+
+        let (net, why) = Net::open(IoChoice::Auto, &World::options(0)).unwrap();
+        assert_eq!(net.backend(), "mio");
+        let why = why.unwrap();
+        assert!(why.starts_with("io_uring ") && why.ends_with("; using mio"), "{why}");
+
+        let error = Net::open(IoChoice::Uring, &World::options(0)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().starts_with("io_uring "), "{error}");
+    };
+    thread::spawn(forbidden).join().unwrap();
 }
