@@ -3,6 +3,7 @@
 //! One [`Net`] per worker, opened on the worker's own thread. A worker's turn is
 //! `wait` → `next_datagram` until `None` → `flush`; see [`Net::wait`] for what wakes it.
 
+mod affinity;
 mod mio;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
+pub use self::affinity::pin_to_core;
 pub use self::mio::MioNet;
 pub use self::socket::{DATAGRAM_BYTES_MAX, SocketOptions};
 pub use self::uring::UringNet;
