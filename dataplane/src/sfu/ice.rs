@@ -158,6 +158,13 @@ impl Ice {
     }
 
     /// Returns the ufrag of an earlier restart that nothing answers to any more.
+    /// A path as if it had been checked, nominated and proven.
+    #[cfg(test)]
+    pub(super) fn trust(&mut self, now: Instant, path: Path) {
+        self.paths.push(Known { path, checked_at: now, bytes_in: 0, bytes_out: 0, is_proven: true });
+        self.nominated = Some(path);
+    }
+
     pub(super) fn restart(&mut self, local: IceCredentials) -> Option<String> {
         self.next.replace(Local::new(local)).map(|superseded| superseded.ufrag)
     }
