@@ -86,7 +86,9 @@ async fn login(server: &Server, request: Request<Incoming>, client: ClientAddr) 
         Ok(credentials) => credentials,
         Err(answer) => return answer,
     };
-    if credentials.password.expose().len() > Password::LEN_MAX || credentials.account.len() > Password::LEN_MAX {
+    if credentials.password.expose().len() > Password::LEN_MAX
+        || credentials.account.len() > Password::LEN_MAX
+    {
         return error(StatusCode::UNAUTHORIZED, "wrong-credentials");
     }
     let Credentials { account, password } = credentials;
@@ -139,7 +141,9 @@ async fn open_room(server: &Server, request: Request<Incoming>) -> Answer {
         match server.hall.open(open) {
             Ok(()) => return opened(server, &headers, &name, &password, &token),
             Err(OpenError::Busy) => break,
-            Err(OpenError::NameTaken) if wanted.is_some() => return error(StatusCode::CONFLICT, "name-taken"),
+            Err(OpenError::NameTaken) if wanted.is_some() => {
+                return error(StatusCode::CONFLICT, "name-taken");
+            }
             Err(OpenError::NameTaken) => {}
         }
     }
@@ -168,7 +172,8 @@ fn close_room(server: &Server, headers: &HeaderMap, name: &str) -> Answer {
     let Some(account) = server.auth.account(headers) else {
         return error(StatusCode::UNAUTHORIZED, "sign-in");
     };
-    let closed = room_name(name).is_some_and(|name| server.hall.with(|rooms| rooms.close(name.key(), &account)));
+    let closed =
+        room_name(name).is_some_and(|name| server.hall.with(|rooms| rooms.close(name.key(), &account)));
     if !closed {
         return error(StatusCode::NOT_FOUND, "no-room");
     }
@@ -177,7 +182,12 @@ fn close_room(server: &Server, headers: &HeaderMap, name: &str) -> Answer {
     answer
 }
 
-fn upgrade(server: &Rc<Server>, mut request: Request<Incoming>, client: ClientAddr, room: RoomName) -> Answer {
+fn upgrade(
+    server: &Rc<Server>,
+    mut request: Request<Incoming>,
+    client: ClientAddr,
+    room: RoomName,
+) -> Answer {
     if !hyper_tungstenite::is_upgrade_request(&request) {
         return error(StatusCode::UPGRADE_REQUIRED, "websocket-only");
     }

@@ -105,9 +105,12 @@ pub(crate) fn organizer(action: Organizer) -> Result<(), Failure> {
                 return Err(Failure::Config("a name has 1 to 64 letters, digits and . @ _ -".into()));
             }
             let mut accounts = open(&file)?;
-            let password = read_password(password_stdin).map_err(|error| Failure::Runtime(error.to_string()))?;
+            let password =
+                read_password(password_stdin).map_err(|error| Failure::Runtime(error.to_string()))?;
             if password.chars().count() < PASSWORD_CHARACTERS_MIN || password.len() > Password::LEN_MAX {
-                let why = format!("a password has {PASSWORD_CHARACTERS_MIN} characters at least, 256 bytes at most");
+                let why = format!(
+                    "a password has {PASSWORD_CHARACTERS_MIN} characters at least, 256 bytes at most"
+                );
                 return Err(Failure::Config(why));
             }
             accounts.add(&name, &Password::new(password.as_str())).map_err(Failure::Runtime)
@@ -130,7 +133,9 @@ fn accounts_path(file: &ConfigFile) -> Result<PathBuf, Failure> {
     let config = load(file)?;
     config.organizers.file.ok_or_else(|| {
         let name = file.config.as_deref().unwrap_or(Path::new("FILE")).display();
-        Failure::Config(format!("no organizers file: put `[organizers]` and `file = \"...\"` into {name} and pass --config {name}"))
+        Failure::Config(format!(
+            "no organizers file: put `[organizers]` and `file = \"...\"` into {name} and pass --config {name}"
+        ))
     })
 }
 

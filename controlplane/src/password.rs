@@ -107,7 +107,10 @@ impl Hashing {
         Ok(fits && exists)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| Overloaded)?;
         let work = move || {
             let result = work();

@@ -58,6 +58,10 @@ impl Call {
         source: Option<(ParticipantId, SourceKind)>,
     ) -> Option<ServerMessage> {
         let (participant, source) = source.unzip();
-        Some(ServerMessage::Slot { slot: String::new(), participant: participant.map(Id), source: source.map(Into::into) })
+        Some(ServerMessage::Slot {
+            slot: String::new(),
+            participant: participant.map(Id),
+            source: source.map(Into::into),
+        })
     }
 }

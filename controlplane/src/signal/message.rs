@@ -51,16 +51,42 @@ pub(crate) enum ServerMessage {
         audio_slots: usize,
         video_slots: usize,
     },
-    Refused { reason: Refused },
-    Answer { sdp: String },
-    Joined { participant: Person },
-    Changed { participant: Person },
-    Left { participant: Id },
-    Slot { slot: String, participant: Option<Id>, source: Option<Source> },
-    Speakers { participants: Vec<Id> },
-    Chat { from: Id, name: String, text: String },
-    Media { state: MediaState, #[serde(skip_serializing_if = "Option::is_none")] reason: Option<GoneReason> },
-    Ended { reason: EndReason },
+    Refused {
+        reason: Refused,
+    },
+    Answer {
+        sdp: String,
+    },
+    Joined {
+        participant: Person,
+    },
+    Changed {
+        participant: Person,
+    },
+    Left {
+        participant: Id,
+    },
+    Slot {
+        slot: String,
+        participant: Option<Id>,
+        source: Option<Source>,
+    },
+    Speakers {
+        participants: Vec<Id>,
+    },
+    Chat {
+        from: Id,
+        name: String,
+        text: String,
+    },
+    Media {
+        state: MediaState,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<GoneReason>,
+    },
+    Ended {
+        reason: EndReason,
+    },
 }
 
 /// One participant as everybody in the room sees them.
@@ -225,7 +251,10 @@ mod tests {
         let slot = ServerMessage::Slot { slot: "5".into(), participant: None, source: None };
         let json = |message: &ServerMessage| serde_json::to_string(message).unwrap();
         assert_eq!(json(&slot), r#"{"type":"slot","slot":"5","participant":null,"source":null}"#);
-        assert_eq!(json(&ServerMessage::Left { participant: id }), r#"{"type":"left","participant":"00000000000000ff"}"#);
+        assert_eq!(
+            json(&ServerMessage::Left { participant: id }),
+            r#"{"type":"left","participant":"00000000000000ff"}"#
+        );
         let refused = ServerMessage::Refused { reason: Refused::NotAdmitted };
         assert_eq!(json(&refused), r#"{"type":"refused","reason":"not-admitted"}"#);
         let gone = ServerMessage::Media { state: MediaState::Gone, reason: Some(GoneReason::ConsentExpired) };
