@@ -396,9 +396,8 @@ impl Client {
     }
 
     fn on_reception_reports(&mut self, reports: &[ReceptionReport]) {
-        let layers = self.sources.iter_mut().flat_map(|source| &mut source.layers);
-        for layer in layers.filter(|layer| reports.iter().any(|report| report.ssrc == layer.ssrc.0)) {
-            layer.on_report();
+        for layer in self.sources.iter_mut().flat_map(|source| &mut source.layers) {
+            reports.iter().for_each(|report| layer.on_report(report.ssrc));
         }
     }
 

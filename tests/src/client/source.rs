@@ -78,6 +78,8 @@ pub struct Layer {
     keyframe_wanted: bool,
     /// The server has reported on it, so that MID and RID are no longer repeated (as libwebrtc does).
     acknowledged: bool,
+    /// The same for its retransmissions.
+    rtx_acknowledged: bool,
     history: VecDeque<Packet>,
     /// Packets yet to be lost between here and the server.
     withheld: u32,
@@ -207,6 +209,7 @@ impl Layer {
             tl0: random.next() as u8,
             keyframe_wanted: true,
             acknowledged: false,
+            rtx_acknowledged: false,
             history: VecDeque::new(),
             withheld: 0,
             last_withheld: None,
@@ -224,8 +227,10 @@ impl Layer {
         self.keyframe_wanted = true;
     }
 
-    pub fn on_report(&mut self) {
-        self.acknowledged = true;
+    /// The server has reported on one of our SSRCs.
+    pub fn on_report(&mut self, ssrc: u32) {
+        self.acknowledged |= self.ssrc.0 == ssrc;
+        self.rtx_acknowledged |= self.rtx_ssrc.0 == ssrc;
     }
 
     /// The last packet that was made, sent or not.
@@ -271,7 +276,7 @@ impl Layer {
             self.keyframe_wanted = false;
             self.keyframes += 1;
         }
-        let mut extensions = self.extensions(now, mid, sender, self.plan.rid.map(|rid| (false, rid)));
+        let mut extensions = self.extensions(now, mid, sender, false);
         if let Some(id) = sender.dialect.extensions.audio_level.filter(|_| audio) {
             extensions.push((id, vec![level | if level < 60 { 0x80 } else { 0 }]));
         }
@@ -299,31 +304,24 @@ impl Layer {
         header.ssrc = self.rtx_ssrc.0;
         header.sequence_number = self.rtx_seq;
         header.payload_type = sender.dialect.vp8_rtx;
-        let extensions = self.extensions(now, mid, sender, self.plan.rid.map(|rid| (true, rid)));
+        let extensions = self.extensions(now, mid, sender, true);
         set_extensions(&mut header, extensions);
         Packet { header, payload: payload.into() }.marshal().expect("the packet was marshalled before").to_vec()
     }
 
-    /// `rid`: its text and whether the packet is a retransmission.
-    fn extensions(
-        &self,
-        now: Instant,
-        mid: &Mid,
-        sender: &mut Sender,
-        rid: Option<(bool, &'static str)>,
-    ) -> Vec<(u8, Vec<u8>)> {
+    fn extensions(&self, now: Instant, mid: &Mid, sender: &mut Sender, rtx: bool) -> Vec<(u8, Vec<u8>)> {
         let ids = sender.dialect.extensions;
         let (transport_seq, send_time) = sender.stamp(now);
         let mut extensions = Vec::new();
         let mut push = |id: Option<u8>, value: &[u8]| extensions.extend(id.map(|id| (id, value.to_vec())));
         push(ids.abs_send_time, &send_time);
         push(ids.transport_cc, &transport_seq.to_be_bytes());
-        if !self.acknowledged {
+        let (acknowledged, rid_id) =
+            if rtx { (self.rtx_acknowledged, ids.repaired_rid) } else { (self.acknowledged, ids.rid) };
+        if !acknowledged {
             push(ids.mid, mid.as_bytes());
-            match rid {
-                Some((false, rid)) => push(ids.rid, rid.as_bytes()),
-                Some((true, rid)) => push(ids.repaired_rid, rid.as_bytes()),
-                None => {}
+            if let Some(rid) = self.plan.rid {
+                push(rid_id, rid.as_bytes());
             }
         }
         extensions
