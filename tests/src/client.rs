@@ -238,12 +238,15 @@ impl Client {
     }
 
     pub fn nack(&mut self, slot: usize, lost: &[u16]) {
-        let nack = TransportLayerNack {
-            sender_ssrc: self.rtcp_ssrc,
-            media_ssrc: self.slots[slot].spec.ssrc.0,
-            nacks: nack_pairs_from_sequence_numbers(lost),
-        };
-        self.send_rtcp(vec![Box::new(nack)]);
+        const PER_PACKET: usize = 100;
+        for lost in lost.chunks(PER_PACKET) {
+            let nack = TransportLayerNack {
+                sender_ssrc: self.rtcp_ssrc,
+                media_ssrc: self.slots[slot].spec.ssrc.0,
+                nacks: nack_pairs_from_sequence_numbers(lost),
+            };
+            self.send_rtcp(vec![Box::new(nack)]);
+        }
     }
 
     pub fn send_rtcp(&mut self, packets: Vec<RtcpPacket>) {
@@ -448,7 +451,9 @@ impl Client {
                 ..Default::default()
             })
         });
-        packets.push(Box::new(ReceiverReport { ssrc: self.rtcp_ssrc, reports: reports.collect(), ..Default::default() }));
+        // The count of blocks has five bits (RFC 3550 §6.4.2).
+        let reports = reports.take(31).collect();
+        packets.push(Box::new(ReceiverReport { ssrc: self.rtcp_ssrc, reports, ..Default::default() }));
         let cname = SourceDescriptionItem {
             sdes_type: SdesType::SdesCname,
             text: format!("cname-{}", self.seat.participant.0).into(),

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use saal_dataplane::id::SourceKind::{Camera, Microphone};
 use saal_tests::client::plan::Plan;
@@ -63,10 +63,18 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 const SUBSCRIBERS: usize = 10;
-const PACKETS: usize = 2_000;
+const PACKETS_MIN: u64 = 2_000;
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// What the worker did in one window of time.
+#[derive(Debug)]
+struct Load {
+    packets: u64,
+    allocations: u64,
+}
 
 /// Every subscriber hears and sees the publisher.
-fn conference(backend: Backend) -> (World, Who, Vec<Who>) {
+fn conference(backend: Backend) -> (World, Who) {
     let mut world = World::new(backend, 1);
     let room = world.open_room();
     let publisher = world.connect(room, Plan::browser());
@@ -74,37 +82,40 @@ fn conference(backend: Backend) -> (World, Who, Vec<Who>) {
     for who in &subscribers {
         world.view(*who, &[(publisher, Camera, 720)]);
     }
-    world.until("all subscribers hear and see", |world| received(world, publisher, &subscribers, 50));
+    world.until("all subscribers hear and see", |world| {
+        subscribers.iter().all(|who| {
+            world.received(*who, publisher, Camera) > 50 && world.received(*who, publisher, Microphone) > 50
+        })
+    });
+    (world, publisher)
+}
+
+/// The camera's frames have so many packets.
+fn measure(world: &mut World, publisher: Who, parts: u8) -> Load {
+    world.clients[publisher].source_mut(Camera).layers[0].set_parts(parts);
     // Lists that grow to their working size have done so after some reports.
-    world.run_for(Duration::from_secs(3));
-    (world, publisher, subscribers)
-}
-
-fn received(world: &World, publisher: Who, subscribers: &[Who], packets: usize) -> bool {
-    subscribers.iter().all(|who| {
-        world.received(*who, publisher, Camera) > packets && world.received(*who, publisher, Microphone) > packets
-    })
-}
-
-/// Allocations of the worker while `PACKETS` packets reach the subscribers, and how long that took.
-fn allocations(backend: Backend) -> (u64, Duration) {
-    let (mut world, publisher, subscribers) = conference(backend);
-    world.forget_received();
-    let (before, start) = (ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
-    let all = |world: &World| -> usize {
-        let of = |who: &Who| world.received(*who, publisher, Camera) + world.received(*who, publisher, Microphone);
-        subscribers.iter().map(of).sum()
-    };
-    world.until("the packets have been forwarded", |world| all(world) >= PACKETS);
-    (ALLOCATIONS.load(Ordering::Relaxed) - before, start.elapsed())
+    world.run_for(WINDOW);
+    let packets = world.counters().rtp_forwarded;
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+    world.run_for(WINDOW);
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - allocations;
+    Load { packets: world.counters().rtp_forwarded - packets, allocations }
 }
 
 /// One test, so that no other test's threads are counted.
 #[test]
 fn steady_forwarding_to_ten_subscribers_does_not_allocate() {
+    /// Reports, feedback and choices, each some times a second.
+    const TIMERS_MAX: u64 = 10 * WINDOW.as_secs();
     UNCOUNTED.set(true);
     for backend in [Backend::Uring, Backend::Mio] {
-        let (allocations, took) = allocations(backend);
-        assert_eq!(allocations, 0, "{backend:?}: while {PACKETS} packets were forwarded in {took:?}");
+        let (mut world, publisher) = conference(backend);
+        let light = measure(&mut world, publisher, 2);
+        let heavy = measure(&mut world, publisher, 12);
+        assert!(light.packets >= PACKETS_MIN && heavy.packets >= 2 * light.packets, "{light:?} {heavy:?}");
+        // The same timers ran in both windows, so that the difference is the packets'.
+        let per_packet = heavy.allocations.saturating_sub(light.allocations);
+        assert!(per_packet <= heavy.packets / 500, "{backend:?} allocates per packet: {light:?} {heavy:?}");
+        assert!(light.allocations <= TIMERS_MAX, "{backend:?} allocates in its timers: {light:?}");
     }
 }

@@ -65,8 +65,9 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
         stage.world.send_raw(who, &[0x80; 100]);
     }),
     (Dropped::SrtpUnauthentic, |stage| {
+        // The next sequence number, so that it is no replay.
         let mut datagram = stage.last_rtp();
-        *datagram.last_mut().unwrap() ^= 1;
+        datagram[3] = datagram[3].wrapping_add(1);
         stage.send(&datagram);
     }),
     (Dropped::SrtpReplayed, |stage| {
@@ -115,13 +116,12 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
         stage.start(Limits { datagram_max: 500, ..Limits::default() });
     }),
     (Dropped::EgressFull, |stage| {
-        let limits = Limits { egress_blocks: 1, participants_per_room_max: 2, slots_max: 600, ..Limits::default() };
+        // A block for every packet, and eight blocks.
+        let limits = Limits { egress_blocks: 1, segments_max: 1, participants_per_room_max: 2, ..Limits::default() };
         stage.start(limits);
-        let viewer = stage.viewer;
-        stage.world.leave(viewer);
-        // More bytes than all blocks hold for a single packet that came in.
-        let viewer = stage.world.connect(stage.room(), Plan { video_slots: 590, ..Plan::viewer() });
-        let wishes = vec![(stage.publisher, Camera, 720); 590];
+        stage.world.leave(stage.viewer);
+        let viewer = stage.world.connect(stage.room(), Plan { video_slots: 20, ..Plan::viewer() });
+        let wishes = [(stage.publisher, Camera, 720); 20];
         stage.world.view(viewer, &wishes);
     }),
     (Dropped::NotInHistory, |stage| {

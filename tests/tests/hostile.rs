@@ -8,6 +8,7 @@ use saal_dataplane::counters::Dropped;
 use saal_dataplane::id::SourceKind::{Camera, Microphone};
 use saal_tests::client::plan::Plan;
 use saal_tests::world::{Backend, Stranger, Who, World, each_backend};
+use webrtc_util::marshal::Marshal;
 
 /// Two honest participants, and one with all rights who sees and is seen.
 struct Call {
@@ -157,6 +158,37 @@ fn ssrcs_without_end_take_no_memory_and_harm_nobody() {
         }
         honest_are_unharmed(world, &call);
         assert!(world.dropped(Dropped::SrtpSsrcLimit) >= 1_900);
+    });
+}
+
+/// The receiver guesses the rollover counter from the last sequence number that it saw (RFC 3711 §3.3.1): after a jump
+/// of more than 2^15 it can open nothing that comes on this SSRC, whoever the slot shows then.
+#[test]
+fn a_publisher_whose_sequence_numbers_jump_spoils_no_slot_for_those_shown_after_it() {
+    each_backend(|world| {
+        let call = call(world);
+        let [viewer, next] = call.honest;
+        world.clients[call.evil].source_mut(Camera).on = false;
+        world.view(viewer, &[(call.evil, Camera, 180)]);
+        world.clients[call.evil].source_mut(Camera).on = true;
+        world.until("the slot shows the evil one", |world| {
+            world.video(viewer, 0).shows() == Some((world.id(call.evil), Camera))
+        });
+        let mut packet = world.clients[call.evil].source(Camera).layers[0].last_packet().cloned().unwrap();
+        world.clients[call.evil].source_mut(Camera).on = false;
+        for len in [1_430, 100, 1_430, 100] {
+            packet.header.sequence_number = packet.header.sequence_number.wrapping_add(30_000);
+            let mut payload = packet.payload.to_vec();
+            // What is too large to be forwarded leaves a gap.
+            payload.resize(len, 0);
+            packet.payload = payload.into();
+            world.clients[call.evil].send_rtp(vec![packet.marshal().unwrap().to_vec()]);
+            world.run_for(Duration::from_millis(50));
+        }
+        world.view(viewer, &[(next, Camera, 720)]);
+        world.until("the slot shows the honest one", |world| {
+            world.video(viewer, 0).shows() == Some((world.id(next), Camera))
+        });
     });
 }
 

@@ -278,7 +278,9 @@ fn str0m_and_a_simulated_participant_hear_and_see_each_other() {
         });
         world.check_slots(who);
         peers[0].slots.iter().for_each(|slot| slot.check().unwrap());
-        assert!(peers[0].keyframe_requests > 0, "the server asked str0m for a keyframe");
+        let slot = world.video_slot(who, 0);
+        world.clients[who].request_keyframe(slot);
+        until(world, &mut peers, "the request has reached str0m", |_, peers| peers[0].keyframe_requests > 0);
     });
 }
 

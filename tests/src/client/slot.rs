@@ -61,6 +61,8 @@ struct Missing {
     asked: u32,
 }
 
+/// A larger gap is not asked for (libwebrtc gives up at the same size).
+const GAP_MAX: u64 = 1000;
 const NACKS_MAX: u32 = 10;
 const NACK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -274,6 +276,11 @@ impl Slot {
     fn note(&mut self, now: Instant, seq: u64) {
         self.missing.remove(&seq);
         let highest = self.highest.unwrap_or(seq);
+        if seq > highest + GAP_MAX {
+            self.missing.clear();
+            self.highest = Some(seq);
+            return;
+        }
         for missing in (highest + 1)..seq {
             self.missing.insert(missing, Missing { ask_at: now, asked: 0 });
         }

@@ -233,6 +233,11 @@ impl Layer {
         self.rtx_acknowledged |= self.rtx_ssrc.0 == ssrc;
     }
 
+    /// Packets per frame from the next frame on.
+    pub fn set_parts(&mut self, parts: u8) {
+        self.plan.parts = parts;
+    }
+
     /// The last packet that was made, sent or not.
     pub fn last_packet(&self) -> Option<&Packet> {
         self.history.back()
