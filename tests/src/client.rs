@@ -121,7 +121,7 @@ impl Client {
             dtls_started: false,
             sender: Sender::new(seat.participant, plan.dialect, now, ntp_base_s),
             ufrag: random.ice_chars(4),
-            rtcp_ssrc: random.next() as u32 | 1,
+            rtcp_ssrc: random.number() as u32 | 1,
             next_check: now,
             next_report: now + REPORT_INTERVAL,
             plan,
@@ -233,7 +233,8 @@ impl Client {
     }
 
     pub fn request_keyframe(&mut self, slot: usize) {
-        let pli = PictureLossIndication { sender_ssrc: self.rtcp_ssrc, media_ssrc: self.slots[slot].spec.ssrc.0 };
+        let pli =
+            PictureLossIndication { sender_ssrc: self.rtcp_ssrc, media_ssrc: self.slots[slot].spec.ssrc.0 };
         self.send_rtcp(vec![Box::new(pli)]);
     }
 
@@ -287,7 +288,11 @@ impl Client {
     pub fn check(&mut self) -> Check {
         let mut transaction = [0; 12];
         self.random.fill(&mut transaction);
-        Check::new(transaction, format!("{}:{}", self.remote.ice.ufrag, self.ufrag), self.remote.ice.pwd.clone())
+        Check::new(
+            transaction,
+            format!("{}:{}", self.remote.ice.ufrag, self.ufrag),
+            self.remote.ice.pwd.clone(),
+        )
     }
 
     pub fn is_connected(&self) -> bool {
@@ -344,7 +349,8 @@ impl Client {
             }
         }
         let ssrc = Ssrc(packet.header.ssrc);
-        let slot = self.slots.iter_mut().find(|slot| slot.spec.ssrc == ssrc || slot.spec.rtx_ssrc == Some(ssrc));
+        let slot =
+            self.slots.iter_mut().find(|slot| slot.spec.ssrc == ssrc || slot.spec.rtx_ssrc == Some(ssrc));
         let Some(slot) = slot else {
             self.violations.push(format!("SSRC {} was not negotiated", ssrc.0));
             return;
@@ -447,7 +453,8 @@ impl Client {
                 ssrc: slot.spec.ssrc.0,
                 last_sequence_number: (slot.highest_seq()? - (1 << 16)) as u32,
                 last_sender_report: last.map_or(0, |report| (report.ntp >> 16) as u32),
-                delay: last.map_or(0, |report| (now.duration_since(report.at).as_secs_f64() * 65_536.0) as u32),
+                delay: last
+                    .map_or(0, |report| (now.duration_since(report.at).as_secs_f64() * 65_536.0) as u32),
                 ..Default::default()
             })
         });

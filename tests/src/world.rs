@@ -180,7 +180,7 @@ impl World {
         self.ids += 1;
         let seat = Seat { room, participant: ParticipantId(self.ids) };
         let remote = Remote { ice: self.ice_credentials(), fingerprint: self.fingerprint() };
-        let random = Random::new(self.random.next());
+        let random = Random::new(self.random.number());
         let now = self.now();
         let plane = &self.plane;
         let client = Client::new(seat, plan, remote, &mut || plane.ssrc(), random, now);
@@ -340,7 +340,7 @@ impl World {
     }
 
     pub fn snapshot(&mut self) -> Snapshot {
-        let wanted = self.random.next();
+        let wanted = self.random.number();
         self.command(Command::Snapshot { request: wanted });
         self.until("the snapshot has come", |world| world.snapshot_of(wanted).is_some());
         self.snapshot_of(wanted).cloned().expect("it has come")
@@ -357,7 +357,9 @@ impl World {
     pub fn gone(&self, who: Who) -> Option<Gone> {
         let seat = self.clients[who].seat;
         self.events.iter().find_map(|event| match event {
-            Event::Disconnected { participant, reason, .. } if *participant == seat.participant => Some(*reason),
+            Event::Disconnected { participant, reason, .. } if *participant == seat.participant => {
+                Some(*reason)
+            }
             _ => None,
         })
     }
@@ -525,7 +527,8 @@ impl World {
         }
         for (who, client) in self.clients.iter().enumerate() {
             let slots: Vec<_> = client.slots.iter().map(|slot| (slot.shows(), slot.arrivals.len())).collect();
-            let sent: Vec<_> = client.sources.iter().flat_map(|source| &source.layers).map(|layer| layer.packets).collect();
+            let sent: Vec<_> =
+                client.sources.iter().flat_map(|source| &source.layers).map(|layer| layer.packets).collect();
             text += &format!(
                 "client {who}: {:?}, gone {:?}, sent {sent:?}, slots {slots:?}, saw {:?}\n",
                 client.phase(),
@@ -571,7 +574,10 @@ pub struct Stranger {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("backend", &self.backend).field("seed", &self.seed).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("backend", &self.backend)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,5 @@
 //! Every reason to drop something is provoked from the network, and its counter moves.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -99,7 +100,8 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
         stage.world.until("the publisher is connected", |world| world.is_connected(publisher));
         let rtx_ssrc = stage.world.clients[publisher].source(Camera).layers[0].rtx_ssrc.0;
         let payload_type = stage.world.clients[publisher].dialect().vp8_rtx;
-        let header = Header { version: 2, ssrc: rtx_ssrc, payload_type, sequence_number: 9, ..Default::default() };
+        let header =
+            Header { version: 2, ssrc: rtx_ssrc, payload_type, sequence_number: 9, ..Default::default() };
         let packet = Packet { header, payload: vec![0; 50].into() };
         stage.world.clients[publisher].send_rtp(vec![packet.marshal().unwrap().to_vec()]);
     }),
@@ -117,7 +119,8 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
     }),
     (Dropped::EgressFull, |stage| {
         // A block for every packet, and eight blocks.
-        let limits = Limits { egress_blocks: 1, segments_max: 1, participants_per_room_max: 2, ..Limits::default() };
+        let limits =
+            Limits { egress_blocks: 1, segments_max: 1, participants_per_room_max: 2, ..Limits::default() };
         stage.start(limits);
         stage.world.leave(stage.viewer);
         let viewer = stage.world.connect(stage.room(), Plan { video_slots: 20, ..Plan::viewer() });
@@ -187,7 +190,8 @@ impl Stage {
 
     /// An authentic packet of the publisher, like its camera's but for what `change` says.
     fn rtp(&mut self, change: impl FnOnce(&mut Header)) {
-        let mut packet = self.world.clients[self.publisher].source(Camera).layers[0].last_packet().cloned().unwrap();
+        let mut packet =
+            self.world.clients[self.publisher].source(Camera).layers[0].last_packet().cloned().unwrap();
         packet.header.sequence_number = packet.header.sequence_number.wrapping_add(1);
         change(&mut packet.header);
         self.world.clients[self.publisher].send_rtp(vec![packet.marshal().unwrap().to_vec()]);

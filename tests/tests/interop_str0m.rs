@@ -1,5 +1,6 @@
 //! An independent WebRTC stack joins: str0m speaks ICE, DTLS, SRTP, RTX and RTCP with the server and exchanges sound
 //! and pictures with a simulated participant.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -124,7 +125,8 @@ impl Peer {
         let now = world.now();
         for datagram in world.received_by(&mut self.stranger) {
             let contents = datagram.as_slice().try_into().unwrap();
-            let receive = Receive { proto: Protocol::Udp, source: world.server(), destination: local(), contents };
+            let receive =
+                Receive { proto: Protocol::Udp, source: world.server(), destination: local(), contents };
             self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
             self.drain(world, now);
         }
@@ -165,8 +167,10 @@ impl Peer {
                     ssrc: *packet.header.ssrc,
                     ..Default::default()
                 };
-                let slot = self.slots.iter_mut().find(|slot| slot.spec.ssrc.0 == header.ssrc).expect("a slot");
-                slot.on_rtp(now, rtp::packet::Packet { header, payload: packet.payload.to_vec().into() }).unwrap();
+                let slot =
+                    self.slots.iter_mut().find(|slot| slot.spec.ssrc.0 == header.ssrc).expect("a slot");
+                slot.on_rtp(now, rtp::packet::Packet { header, payload: packet.payload.to_vec().into() })
+                    .unwrap();
             }
             Event::MediaData(frame) => self.frames.push(frame),
             _ => {}
@@ -195,10 +199,12 @@ impl Peer {
         };
         let picture = [0, 1].map(|part| payload::vp8(&vp8, &stamp(Camera, part, 2), 900));
         let mut direct = self.rtc.direct_api();
-        let levels = ExtensionValues { audio_level: Some(-30), voice_activity: Some(true), ..Default::default() };
+        let levels =
+            ExtensionValues { audio_level: Some(-30), voice_activity: Some(true), ..Default::default() };
         let dialect = Dialect::chromium();
         let ticks = (captured_us * 48 / 1000) as u32;
-        let write = RtpWrite::new(dialect.opus.into(), u64::from(self.frame).into(), ticks, now, sound).ext_vals(levels);
+        let write = RtpWrite::new(dialect.opus.into(), u64::from(self.frame).into(), ticks, now, sound)
+            .ext_vals(levels);
         direct.stream_tx(&MICROPHONE.1.into()).unwrap().write_rtp(write);
         for (part, payload) in picture.into_iter().enumerate() {
             self.seq += 1;
@@ -271,10 +277,11 @@ fn str0m_and_a_simulated_participant_hear_and_see_each_other() {
         let wishes = vec![Wish { slot, from: id, source: Camera, height: 720 }];
         world.command(Command::View { room, participant, wishes });
         until(world, &mut peers, "both receive both", |world, peers| {
-            let by_client = |kind| world.clients[who].slots.iter().map(|slot| slot.count(id, kind)).sum::<usize>();
-            [Microphone, Camera].iter().all(|kind| {
-                by_client(*kind) > 50 && peers[0].received(world.id(who), *kind) > 50
-            })
+            let by_client =
+                |kind| world.clients[who].slots.iter().map(|slot| slot.count(id, kind)).sum::<usize>();
+            [Microphone, Camera]
+                .iter()
+                .all(|kind| by_client(*kind) > 50 && peers[0].received(world.id(who), *kind) > 50)
         });
         world.check_slots(who);
         peers[0].slots.iter().for_each(|slot| slot.check().unwrap());
@@ -316,17 +323,22 @@ fn str0m_repairs_what_it_sent_and_what_it_missed() {
         let slot = SlotIndex(world.video_slot(who, 0) as u16);
         let wishes = vec![Wish { slot, from: id, source: Camera, height: 720 }];
         world.command(Command::View { room, participant, wishes });
-        until(world, &mut peers, "it is seen", |world, _| world.clients[who].slots.iter().any(|slot| slot.count(id, Camera) > 10));
+        until(world, &mut peers, "it is seen", |world, _| {
+            world.clients[who].slots.iter().any(|slot| slot.count(id, Camera) > 10)
+        });
         // The simulated participant misses packets of str0m, and asks the server for them.
         world.video_mut(who, 0).losing = 3;
         until(world, &mut peers, "they came again", |world, _| {
             let slot = world.video(who, 0);
-            slot.lost.len() == 3 && slot.lost.iter().all(|seq| slot.arrivals.iter().any(|arrival| arrival.seq == *seq))
+            slot.lost.len() == 3
+                && slot.lost.iter().all(|seq| slot.arrivals.iter().any(|arrival| arrival.seq == *seq))
         });
         // The server misses packets of the participant; str0m gets them late but whole.
         world.clients[who].source_mut(Camera).withhold(0, 3);
         let count = peers[0].received(participant, Camera);
-        until(world, &mut peers, "the stream goes on", |_, peers| peers[0].received(participant, Camera) > count + 50);
+        until(world, &mut peers, "the stream goes on", |_, peers| {
+            peers[0].received(participant, Camera) > count + 50
+        });
         peers[0].slots[1].check().unwrap();
     });
 }

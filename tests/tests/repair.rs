@@ -1,4 +1,5 @@
 //! Lost packets, keyframe requests and clocks: what RTCP is for.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -19,10 +20,11 @@ fn seen(world: &mut World, publisher: Plan, viewer: Plan) -> (Who, Who) {
     (all[0], all[1])
 }
 
-/// No packet of the slot is missing or came twice, in whatever order.
+/// No packet of the slot is missing, in whatever order they came. One that was only late may have come as RTX too.
 fn is_whole(slot: &Slot) -> bool {
     let mut seqs: Vec<u64> = slot.arrivals.iter().map(|arrival| arrival.seq).collect();
     seqs.sort_unstable();
+    seqs.dedup();
     seqs.windows(2).all(|pair| pair[1] == pair[0] + 1)
 }
 
@@ -43,7 +45,11 @@ fn what_a_receiver_lost_is_resent_from_the_history() {
         world.video(viewer, 0).check().expect("a repaired stream is as good as a whole one");
         let again = world.video(viewer, 0).arrivals.iter().filter(|arrival| arrival.rtx).count();
         assert_eq!(again, 12, "each lost packet came once as RTX");
-        assert_eq!(world.clients[publisher].source(Camera).layers[0].nacked, 0, "the publisher was not asked");
+        assert_eq!(
+            world.clients[publisher].source(Camera).layers[0].nacked,
+            0,
+            "the publisher was not asked"
+        );
     });
 }
 
@@ -53,7 +59,8 @@ fn packets_from_before_a_switch_can_still_be_resent() {
         let (_, viewer) = seen(world, Plan::browser(), Plan::viewer().without_nacks());
         let room = world.clients[viewer].seat.room;
         let other = world.connect(room, Plan::browser());
-        let old: Vec<u16> = world.video(viewer, 0).arrivals.iter().rev().take(3).map(|a| a.seq as u16).collect();
+        let old: Vec<u16> =
+            world.video(viewer, 0).arrivals.iter().rev().take(3).map(|a| a.seq as u16).collect();
         world.view(viewer, &[(other, Camera, 720)]);
         world.until("the other is seen", |world| world.received(viewer, other, Camera) > 0);
         let slot = world.video_slot(viewer, 0);
@@ -110,7 +117,8 @@ fn loss_in_each_layer_of_a_simulcast_is_repaired() {
 fn five_percent_loss_both_ways_leaves_no_hole_for_long() {
     on_sim(|world| {
         let (publisher, viewer) = seen(world, Plan::simulcast(), Plan::viewer());
-        let faults = Faults { loss: 0.05, jitter: Duration::from_millis(5), reorder: 0.02, ..Faults::default() };
+        let faults =
+            Faults { loss: 0.05, jitter: Duration::from_millis(5), reorder: 0.02, ..Faults::default() };
         for (who, direction) in [(publisher, Direction::Up), (viewer, Direction::Down)] {
             world.set_faults(who, direction, faults);
         }
@@ -190,7 +198,8 @@ fn a_storm_of_keyframe_requests_is_merged() {
         for viewer in &viewers {
             world.view(*viewer, &[(publisher, Camera, 720)]);
         }
-        world.until("all see", |world| viewers.iter().all(|who| world.received(*who, publisher, Camera) > 20));
+        world
+            .until("all see", |world| viewers.iter().all(|who| world.received(*who, publisher, Camera) > 20));
         world.run_for(Duration::from_secs(1));
         let before = world.clients[publisher].source(Camera).layers[0].keyframe_requests;
         let start = world.now();
@@ -248,7 +257,11 @@ fn sender_reports_bring_sound_and_picture_of_one_publisher_onto_one_clock() {
         };
         let active: Vec<i64> = slots.iter().filter(|slot| !slot.reports.is_empty()).map(offset_us).collect();
         assert_eq!(active.len(), 2);
-        assert!((active[0] - active[1]).abs() < 5_000, "sound and picture are {} us apart", active[0] - active[1]);
+        assert!(
+            (active[0] - active[1]).abs() < 5_000,
+            "sound and picture are {} us apart",
+            active[0] - active[1]
+        );
     });
 }
 
@@ -266,7 +279,11 @@ fn sender_reports_count_what_was_sent_and_their_clock_never_runs_backwards() {
         }
         let last = slot.reports.last().unwrap();
         let received = slot.arrivals.iter().filter(|arrival| arrival.at <= last.at).count();
-        assert!(received.abs_diff(last.packets as usize) <= 2, "{received} received, {} reported", last.packets);
+        assert!(
+            received.abs_diff(last.packets as usize) <= 2,
+            "{received} received, {} reported",
+            last.packets
+        );
         assert!(world.received(viewer, publisher, Microphone) > 0);
     });
 }
@@ -278,4 +295,3 @@ fn the_publisher_gets_receiver_reports_and_transport_wide_feedback() {
         world.until("feedback came", |world| world.clients[publisher].transport_feedbacks > 10);
     });
 }
-

@@ -1,4 +1,5 @@
 //! Who hears and sees whom: joining, leaving, closing, switching off; on all backends where it says so.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ fn look_at_each_other(world: &mut World, all: &[Who]) {
 /// At least so many packets of everybody's microphone and camera are with everybody else.
 fn all_receive(world: &World, all: &[Who], packets: usize) -> bool {
     let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b);
-    pairs.into_iter().all(|(a, b)| {
-        world.received(a, b, Microphone) >= packets && world.received(a, b, Camera) >= packets
-    })
+    pairs
+        .into_iter()
+        .all(|(a, b)| world.received(a, b, Microphone) >= packets && world.received(a, b, Camera) >= packets)
 }
 
 #[test]
@@ -163,7 +164,10 @@ fn nothing_of_a_source_that_is_off_is_forwarded() {
         world.view(viewer, &[(publisher, Camera, 720)]);
         // Its page sends although nobody switched its sources on.
         world.run_for(Duration::from_millis(500));
-        assert_eq!(world.received(viewer, publisher, Camera) + world.received(viewer, publisher, Microphone), 0);
+        assert_eq!(
+            world.received(viewer, publisher, Camera) + world.received(viewer, publisher, Microphone),
+            0
+        );
 
         world.switch(publisher, Camera, true);
         world.until("the camera is seen", |world| world.received(viewer, publisher, Camera) > 20);
@@ -177,7 +181,10 @@ fn nothing_of_a_source_that_is_off_is_forwarded() {
         world.run_for(Duration::from_millis(100));
         world.forget_received();
         world.run_for(Duration::from_millis(500));
-        assert_eq!(world.received(viewer, publisher, Camera) + world.received(viewer, publisher, Microphone), 0);
+        assert_eq!(
+            world.received(viewer, publisher, Camera) + world.received(viewer, publisher, Microphone),
+            0
+        );
 
         world.switch(publisher, Camera, true);
         world.until("the camera is seen again", |world| world.received(viewer, publisher, Camera) > 20);
@@ -305,7 +312,9 @@ fn commands_that_name_nobody_change_nothing() {
         let all = world.connect_all(room, [Plan::browser(), Plan::browser()]);
         look_at_each_other(world, &all);
         let (room_of_nobody, nobody) = (RoomId(u64::MAX), ParticipantId(u64::MAX));
-        for (room, participant) in [(room, nobody), (room_of_nobody, world.id(all[0])), (room_of_nobody, nobody)] {
+        for (room, participant) in
+            [(room, nobody), (room_of_nobody, world.id(all[0])), (room_of_nobody, nobody)]
+        {
             world.command(Command::Leave { room, participant });
             world.command(Command::Switch { room, participant, source: Camera, on: false });
             world.command(Command::View { room, participant, wishes: Vec::new() });

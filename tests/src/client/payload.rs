@@ -96,12 +96,8 @@ pub fn read_vp8(payload: &[u8]) -> Option<(Vp8, Stamp)> {
         return None;
     }
     let mut frame = &payload[6..];
-    let mut vp8 = Vp8 {
-        keyframe: false,
-        picture_id: u16::from_be_bytes([id_high & 0x7F, id_low]),
-        tl0,
-        height: 0,
-    };
+    let mut vp8 =
+        Vp8 { keyframe: false, picture_id: u16::from_be_bytes([id_high & 0x7F, id_low]), tl0, height: 0 };
     if descriptor & 0x10 != 0 {
         vp8.keyframe = frame.first()? & 1 == 0;
         frame = frame.get(3..)?;

@@ -84,11 +84,17 @@ impl SourcePlan {
     }
 
     pub fn camera() -> SourcePlan {
-        SourcePlan::video(SourceKind::Camera, vec![LayerPlan { rid: None, height: 360, parts: 2, part_bytes: 700 }])
+        SourcePlan::video(
+            SourceKind::Camera,
+            vec![LayerPlan { rid: None, height: 360, parts: 2, part_bytes: 700 }],
+        )
     }
 
     pub fn screen() -> SourcePlan {
-        SourcePlan::video(SourceKind::Screen, vec![LayerPlan { rid: None, height: 1080, parts: 4, part_bytes: 1100 }])
+        SourcePlan::video(
+            SourceKind::Screen,
+            vec![LayerPlan { rid: None, height: 1080, parts: 4, part_bytes: 1100 }],
+        )
     }
 
     /// 180, 360 and 720 lines.

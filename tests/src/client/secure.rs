@@ -23,7 +23,10 @@ impl Certificate {
             .expect("parameters without names are valid");
         let der = certificate.der().to_vec();
         let fingerprint = sha256(&der);
-        Certificate { dtls: DtlsCertificate { certificate: der, private_key: key.serialize_der() }, fingerprint }
+        Certificate {
+            dtls: DtlsCertificate { certificate: der, private_key: key.serialize_der() },
+            fingerprint,
+        }
     }
 }
 

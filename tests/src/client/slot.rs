@@ -161,7 +161,10 @@ impl Slot {
     }
 
     pub fn count(&self, publisher: ParticipantId, kind: SourceKind) -> usize {
-        self.arrivals.iter().filter(|arrival| arrival.stamp.publisher == publisher && arrival.stamp.kind == kind).count()
+        self.arrivals
+            .iter()
+            .filter(|arrival| arrival.stamp.publisher == publisher && arrival.stamp.kind == kind)
+            .count()
     }
 
     /// What the slot showed last.

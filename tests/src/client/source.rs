@@ -105,7 +105,13 @@ impl Source {
             true => self.layers.iter().map(|layer| (layer.ssrc, rtx.then_some(layer.rtx_ssrc))).collect(),
             false => Vec::new(),
         };
-        SourceSpec { mid: self.mid, kind: self.plan.kind, codecs: vec![dialect.codec(self.plan.kind)], rids, ssrcs }
+        SourceSpec {
+            mid: self.mid,
+            kind: self.plan.kind,
+            codecs: vec![dialect.codec(self.plan.kind)],
+            rids,
+            ssrcs,
+        }
     }
 
     /// Every frame that is due leaves as plain RTP packets.
@@ -137,12 +143,20 @@ impl Source {
         self.layers.iter_mut().find(|layer| layer.ssrc.0 == ssrc)
     }
 
-    pub fn on_nack(&mut self, now: Instant, ssrc: u32, lost: &[u16], sender: &mut Sender, out: &mut Vec<Vec<u8>>) {
+    pub fn on_nack(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        lost: &[u16],
+        sender: &mut Sender,
+        out: &mut Vec<Vec<u8>>,
+    ) {
         let mid = self.mid;
         let Some(layer) = self.layer_of(ssrc) else { return };
         for seq in lost {
             layer.nacked += 1;
-            let Some(packet) = layer.history.iter().find(|packet| packet.header.sequence_number == *seq).cloned()
+            let Some(packet) =
+                layer.history.iter().find(|packet| packet.header.sequence_number == *seq).cloned()
             else {
                 continue;
             };
@@ -199,14 +213,14 @@ impl Layer {
     fn new(plan: LayerPlan, random: &mut Random) -> Layer {
         Layer {
             plan,
-            ssrc: Ssrc(random.next() as u32 | 1),
-            rtx_ssrc: Ssrc(random.next() as u32 | 1),
+            ssrc: Ssrc(random.number() as u32 | 1),
+            rtx_ssrc: Ssrc(random.number() as u32 | 1),
             alive: true,
-            seq: random.next() as u16,
-            rtx_seq: random.next() as u16,
-            timestamp_base: random.next() as u32,
-            picture_id: random.next() as u16 & 0x7FFF,
-            tl0: random.next() as u8,
+            seq: random.number() as u16,
+            rtx_seq: random.number() as u16,
+            timestamp_base: random.number() as u32,
+            picture_id: random.number() as u16 & 0x7FFF,
+            tl0: random.number() as u8,
             keyframe_wanted: true,
             acknowledged: false,
             rtx_acknowledged: false,
@@ -268,12 +282,7 @@ impl Layer {
         let payload = if audio {
             payload::opus(stamp, self.plan.part_bytes)
         } else {
-            let vp8 = Vp8 {
-                keyframe,
-                picture_id: self.picture_id,
-                tl0: self.tl0,
-                height: self.plan.height,
-            };
+            let vp8 = Vp8 { keyframe, picture_id: self.picture_id, tl0: self.tl0, height: self.plan.height };
             // The last part is shorter, as the end of a frame is.
             payload::vp8(&vp8, stamp, self.plan.part_bytes - usize::from(last) * 37)
         };
@@ -311,7 +320,10 @@ impl Layer {
         header.payload_type = sender.dialect.vp8_rtx;
         let extensions = self.extensions(now, mid, sender, true);
         set_extensions(&mut header, extensions);
-        Packet { header, payload: payload.into() }.marshal().expect("the packet was marshalled before").to_vec()
+        Packet { header, payload: payload.into() }
+            .marshal()
+            .expect("the packet was marshalled before")
+            .to_vec()
     }
 
     fn extensions(&self, now: Instant, mid: &Mid, sender: &mut Sender, rtx: bool) -> Vec<(u8, Vec<u8>)> {
@@ -359,5 +371,6 @@ fn set_extensions(header: &mut Header, extensions: Vec<(u8, Vec<u8>)>) {
     header.extension = !extensions.is_empty();
     header.extension_profile = ONE_BYTE;
     header.extensions_padding = 0;
-    header.extensions = extensions.into_iter().map(|(id, value)| Extension { id, payload: value.into() }).collect();
+    header.extensions =
+        extensions.into_iter().map(|(id, value)| Extension { id, payload: value.into() }).collect();
 }
