@@ -18,7 +18,10 @@ pub(crate) struct Accounts {
 }
 
 enum Source {
-    File { path: PathBuf, modified: Option<SystemTime> },
+    File {
+        path: PathBuf,
+        modified: Option<SystemTime>,
+    },
     /// The demo account: lives in memory only.
     Memory,
 }
@@ -116,7 +119,8 @@ fn read(path: &Path) -> Result<Vec<(String, Hash)>, String> {
         toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.message()))?;
     let known = |Organizer { name, hash }: Organizer| {
         let hash = Hash::from_phc(&hash).filter(|_| is_account_name(&name));
-        let hash = hash.ok_or_else(|| format!("{}: an entry is not NAME and Argon2id hash", path.display()))?;
+        let hash =
+            hash.ok_or_else(|| format!("{}: an entry is not NAME and Argon2id hash", path.display()))?;
         Ok((name, hash))
     };
     listing.organizer.into_iter().map(known).collect()

@@ -52,13 +52,16 @@ fn local_v4(fib_trie: &str) -> impl Iterator<Item = Ipv4Addr> {
             leaf = address.trim().parse::<Ipv4Addr>().ok();
             return None;
         }
-        leaf.filter(|address| line.starts_with("/32 host LOCAL") && !address.is_loopback() && !address.is_link_local())
+        leaf.filter(|address| {
+            line.starts_with("/32 host LOCAL") && !address.is_loopback() && !address.is_link_local()
+        })
     })
 }
 
 /// One address per line: 32 hex digits, interface index, prefix length, scope, flags, name.
 fn local_v6(if_inet6: &str) -> impl Iterator<Item = Ipv6Addr> {
-    let address = |line: &str| u128::from_str_radix(line.split_whitespace().next()?, 16).ok().map(Ipv6Addr::from);
+    let address =
+        |line: &str| u128::from_str_radix(line.split_whitespace().next()?, 16).ok().map(Ipv6Addr::from);
     if_inet6
         .lines()
         .filter_map(address)

@@ -81,7 +81,17 @@ mod tests {
     #[test]
     fn no_path_leads_out_of_the_directory() {
         let assets = Assets::Directory(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src"));
-        for path in ["../Cargo.toml", "..", "", "/etc/passwd", "a/../main.js", ".git/x.js", "main.rs", "a\0.js", "a%2f.js"] {
+        for path in [
+            "../Cargo.toml",
+            "..",
+            "",
+            "/etc/passwd",
+            "a/../main.js",
+            ".git/x.js",
+            "main.rs",
+            "a\0.js",
+            "a%2f.js",
+        ] {
             assert!(assets.find(path).is_none(), "{path:?}");
         }
     }

@@ -140,7 +140,8 @@ impl Auth {
 
     fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut pairs =
+            cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let (_, token) = pairs.find(|(name, _)| *name == self.cookie_name())?;
         (token.len() == 64).then_some(token)
     }
@@ -180,7 +181,8 @@ mod tests {
     fn a_session_begins_with_the_password_and_ends_with_sign_out() {
         let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), true);
         let hashing = Hashing::new().unwrap();
-        let SignIn::Welcome(cookie) = run(auth.sign_in(&hashing, client(), "demo", Password::new("right"))) else {
+        let SignIn::Welcome(cookie) = run(auth.sign_in(&hashing, client(), "demo", Password::new("right")))
+        else {
             panic!("refused")
         };
         assert!(cookie.starts_with("__Host-saal=") && cookie.contains("Secure; HttpOnly; SameSite=Strict"));

@@ -182,8 +182,8 @@ impl Config {
     /// Reads and checks the file; the message of an error is for the admin.
     pub(crate) fn load(path: Option<&Path>) -> Result<Config, String> {
         let Some(path) = path else { return Ok(Config::default()) };
-        let text =
-            std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
@@ -204,7 +204,11 @@ impl Config {
         let wrong = |section, key, why: &str| Err(Wrong { section, key, why: why.to_owned() });
         let Http { listen, tls_certificate, tls_key, self_signed, public_url, .. } = &self.http;
         if tls_certificate.is_some() != tls_key.is_some() {
-            return wrong("http", "tls_certificate", "tls_certificate and tls_key belong together; one is missing");
+            return wrong(
+                "http",
+                "tls_certificate",
+                "tls_certificate and tls_key belong together; one is missing",
+            );
         }
         if *self_signed && tls_certificate.is_some() {
             return wrong("http", "self_signed", "either self_signed or tls_certificate, not both");
@@ -219,10 +223,18 @@ impl Config {
             );
         }
         if public_url.as_deref().is_some_and(|url| origin_of(url).is_none()) {
-            return wrong("http", "public_url", "must look like https://conference.example or http://localhost:8080");
+            return wrong(
+                "http",
+                "public_url",
+                "must look like https://conference.example or http://localhost:8080",
+            );
         }
         if !self.admin.listen.ip().is_loopback() {
-            return wrong("admin", "listen", "the admin listener has no TLS and no sign-in: loopback addresses only");
+            return wrong(
+                "admin",
+                "listen",
+                "the admin listener has no TLS and no sign-in: loopback addresses only",
+            );
         }
         if self.organizers.file.is_none() && !listen.ip().is_loopback() {
             return wrong(

@@ -20,14 +20,15 @@ pub(crate) fn examine(config: &Config) -> Result<(), Failure> {
     report(true, "kernel", one_line("/proc/sys/kernel/osrelease").as_deref().unwrap_or("unknown"));
     report(true, "cores", &format!("{:?}", addresses::cores_allowed()));
     report(true, "memlock", &memlock().unwrap_or_else(|| "unknown".into()));
-    for (key, wanted) in [
-        ("rmem_max", config.media.receive_buffer_bytes),
-        ("wmem_max", config.media.send_buffer_bytes),
-    ] {
+    for (key, wanted) in
+        [("rmem_max", config.media.receive_buffer_bytes), ("wmem_max", config.media.send_buffer_bytes)]
+    {
         let most = one_line(&format!("/proc/sys/net/core/{key}")).and_then(|text| text.parse::<usize>().ok());
         let finding = match most {
             Some(most) if most < wanted => {
-                format!("{most}, less than the wanted {wanted}: `sysctl -w net.core.{key}={wanted}` helps under load")
+                format!(
+                    "{most}, less than the wanted {wanted}: `sysctl -w net.core.{key}={wanted}` helps under load"
+                )
             }
             Some(most) => most.to_string(),
             None => "unknown".into(),
@@ -46,7 +47,11 @@ pub(crate) fn examine(config: &Config) -> Result<(), Failure> {
     match DataPlane::start(media_config(config)) {
         Ok(plane) => {
             for worker in plane.workers() {
-                report(true, &format!("worker {}", worker.id.0), &format!("UDP {} by {}", worker.port, worker.backend));
+                report(
+                    true,
+                    &format!("worker {}", worker.id.0),
+                    &format!("UDP {} by {}", worker.port, worker.backend),
+                );
             }
             if let Some(why) = plane.why_not_uring() {
                 report(true, "io_uring", why);

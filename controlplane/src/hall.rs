@@ -176,10 +176,13 @@ impl Hall {
                     self.members.borrow_mut().remove(&participant);
                 }
                 Output::Leave { room, participant } => {
-                    let has_media = self.members.borrow().get(&participant).is_some_and(|member| member.has_media);
+                    let has_media =
+                        self.members.borrow().get(&participant).is_some_and(|member| member.has_media);
                     self.media.leave(room, participant, has_media);
                 }
-                Output::Switch { room, participant, source, on } => self.media.switch(room, participant, source, on),
+                Output::Switch { room, participant, source, on } => {
+                    self.media.switch(room, participant, source, on)
+                }
                 Output::CloseRoom { room } => self.close(room),
             }
         }

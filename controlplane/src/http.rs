@@ -109,7 +109,7 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
     }
     let mut answer = page(server, &request, &file);
     if path == "/bye" {
-        answer.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"storage\""));
+        answer.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
     }
     answer
 }
@@ -137,7 +137,8 @@ fn page(server: &Server, request: &Request<Incoming>, file: &str) -> Answer {
     let Some(asset) = server.assets.find(file) else { return not_found(server) };
     let Ok(etag) = HeaderValue::from_str(&asset.etag) else { return not_found(server) };
     let known = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let is_known = known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.etag));
+    let is_known = known
+        .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.etag));
     let mut answer = Answer::new(Full::new(Bytes::new()));
     if is_known {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;

@@ -10,23 +10,53 @@ use crate::config::Level;
 
 /// One log line.
 pub(crate) enum Entry<'a> {
-    Starting { version: &'static str },
-    Listening { address: SocketAddr, tls: bool },
-    AdminListening { address: SocketAddr },
-    Worker { number: u16, port: u16, core: Option<usize>, backend: &'static str },
+    Starting {
+        version: &'static str,
+    },
+    Listening {
+        address: SocketAddr,
+        tls: bool,
+    },
+    AdminListening {
+        address: SocketAddr,
+    },
+    Worker {
+        number: u16,
+        port: u16,
+        core: Option<usize>,
+        backend: &'static str,
+    },
     /// The data plane's own sentence.
-    NotUring { why: &'a str },
+    NotUring {
+        why: &'a str,
+    },
     DemoAccount,
     /// Only names of accounts that exist are logged.
-    SignedIn { account: &'a str },
-    SignInFailed { account: Option<&'a str> },
-    AccountsUnreadable { why: std::io::ErrorKind },
-    RoomOpened { rooms: usize },
-    RoomClosed { rooms: usize },
-    CommandsLost { worker: u16 },
+    SignedIn {
+        account: &'a str,
+    },
+    SignInFailed {
+        account: Option<&'a str>,
+    },
+    AccountsUnreadable {
+        why: std::io::ErrorKind,
+    },
+    RoomOpened {
+        rooms: usize,
+    },
+    RoomClosed {
+        rooms: usize,
+    },
+    CommandsLost {
+        worker: u16,
+    },
     WorkersStopped,
-    AcceptFailed { why: std::io::ErrorKind },
-    Draining { rooms: usize },
+    AcceptFailed {
+        why: std::io::ErrorKind,
+    },
+    Draining {
+        rooms: usize,
+    },
     Stopping,
 }
 
@@ -52,7 +82,8 @@ pub(crate) fn write(entry: &Entry<'_>) {
 /// A panic says where, never what: its message may hold a client's words.
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        let place =
+            panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
         eprintln!("error panic{place}; its message is withheld because it could hold personal words");
     }));
 }
@@ -61,7 +92,9 @@ impl Entry<'_> {
     fn level(&self) -> Level {
         match self {
             Entry::WorkersStopped | Entry::CommandsLost { .. } => Level::Error,
-            Entry::NotUring { .. } | Entry::AccountsUnreadable { .. } | Entry::AcceptFailed { .. } => Level::Warn,
+            Entry::NotUring { .. } | Entry::AccountsUnreadable { .. } | Entry::AcceptFailed { .. } => {
+                Level::Warn
+            }
             Entry::Starting { .. }
             | Entry::Listening { .. }
             | Entry::AdminListening { .. }
@@ -87,13 +120,17 @@ impl fmt::Display for Entry<'_> {
                 core.map_or(Ok(()), |core| write!(f, " core={core}"))
             }
             Entry::NotUring { why } => write!(f, "io_uring not used: {why}"),
-            Entry::DemoAccount => f.write_str("no organizers file: a demo account lives until this process ends"),
+            Entry::DemoAccount => {
+                f.write_str("no organizers file: a demo account lives until this process ends")
+            }
             Entry::SignedIn { account } => write!(f, "sign-in result=ok account={account:?}"),
             Entry::SignInFailed { account: Some(account) } => {
                 write!(f, "sign-in result=wrong-password account={account:?}")
             }
             Entry::SignInFailed { account: None } => f.write_str("sign-in result=unknown-account"),
-            Entry::AccountsUnreadable { why } => write!(f, "organizers file unreadable ({why}); the last good one serves"),
+            Entry::AccountsUnreadable { why } => {
+                write!(f, "organizers file unreadable ({why}); the last good one serves")
+            }
             Entry::RoomOpened { rooms } => write!(f, "room opened rooms={rooms}"),
             Entry::RoomClosed { rooms } => write!(f, "room closed rooms={rooms}"),
             Entry::CommandsLost { worker } => write!(f, "worker {worker} takes no commands; some were lost"),

@@ -72,7 +72,12 @@ impl Media {
             }
         };
         std::thread::Builder::new().name("saal-events".into()).spawn(listen)?;
-        let worker = |info: &WorkerInfo| Worker { info: info.clone(), rooms: 0, participants: 0, backlog: VecDeque::new() };
+        let worker = |info: &WorkerInfo| Worker {
+            info: info.clone(),
+            rooms: 0,
+            participants: 0,
+            backlog: VecDeque::new(),
+        };
         let table = Table { workers: plane.workers().iter().map(worker).collect(), ..Table::default() };
         Ok((Media { plane, table: RefCell::new(table), request: Cell::new(0) }, receiver))
     }
@@ -153,14 +158,8 @@ impl Media {
         self.tell(room, Command::Negotiate { room, participant, media });
     }
 
-    pub(crate) fn restart_ice(
-        &self,
-        room: RoomId,
-        participant: ParticipantId,
-        local: IceCredentials,
-        remote_ufrag: String,
-    ) {
-        self.tell(room, Command::RestartIce { room, participant, local, remote_ufrag });
+    pub(crate) fn restart_ice(&self, room: RoomId, participant: ParticipantId, local: IceCredentials) {
+        self.tell(room, Command::RestartIce { room, participant, local });
     }
 
     pub(crate) fn view(&self, room: RoomId, participant: ParticipantId, wishes: Vec<Wish>) {
@@ -177,9 +176,13 @@ impl Media {
             Event::Connected { participant, .. } => Some(News::Connected(participant)),
             Event::Disconnected { participant, reason, .. } => Some(News::Gone(participant, reason)),
             Event::Refused { participant, why, .. } => match why {
-                Refusal::RoomFull | Refusal::NoSuchRoom | Refusal::DuplicateId => Some(News::Refused(participant)),
+                Refusal::RoomFull | Refusal::NoSuchRoom | Refusal::DuplicateId => {
+                    Some(News::Refused(participant))
+                }
             },
-            Event::SlotShows { participant, slot, source, .. } => Some(News::SlotShows { participant, slot, source }),
+            Event::SlotShows { participant, slot, source, .. } => {
+                Some(News::SlotShows { participant, slot, source })
+            }
             Event::Speakers { room, speakers } => Some(News::Speakers(room, speakers)),
             Event::RoomClosed { .. } => None,
             Event::Snapshot { request, snapshot } => {
@@ -193,7 +196,8 @@ impl Media {
     /// Every worker's snapshot; `None` for a worker that does not answer within `patience`.
     pub(crate) async fn snapshots(&self, patience: Duration) -> Vec<(WorkerInfo, Option<Box<Snapshot>>)> {
         let deadline = tokio::time::Instant::now() + patience;
-        let asked: Vec<_> = self.workers().iter().map(|info| (info.clone(), self.ask_snapshot(info.id))).collect();
+        let asked: Vec<_> =
+            self.workers().iter().map(|info| (info.clone(), self.ask_snapshot(info.id))).collect();
         let mut answers = Vec::with_capacity(asked.len());
         for (info, (request, answer)) in asked {
             let answer = tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok);

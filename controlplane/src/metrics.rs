@@ -82,10 +82,16 @@ async fn rows(server: &Server) -> Vec<Row> {
 }
 
 fn healthz(rows: &[Row]) -> Answer {
-    let silent: Vec<String> =
-        rows.iter().filter(|(_, snapshot)| snapshot.is_none()).map(|(number, _)| number.to_string()).collect();
+    let silent: Vec<String> = rows
+        .iter()
+        .filter(|(_, snapshot)| snapshot.is_none())
+        .map(|(number, _)| number.to_string())
+        .collect();
     if rows.is_empty() || !silent.is_empty() {
-        return text(StatusCode::SERVICE_UNAVAILABLE, format!("no answer from workers: {}\n", silent.join(" ")));
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("no answer from workers: {}\n", silent.join(" ")),
+        );
     }
     text(StatusCode::OK, "ok\n".into())
 }
@@ -97,7 +103,13 @@ fn write_control(page: &mut String, server: &Server) {
     metric(page, "saal_rooms", "gauge", "Rooms that exist.", rooms as u64);
     metric(page, "saal_participants", "gauge", "Participants in all rooms.", participants as u64);
     metric(page, "saal_rooms_created_total", "counter", "Rooms opened.", totals.rooms_created);
-    metric(page, "saal_rooms_destroyed_total", "counter", "Rooms deleted with all their data.", totals.rooms_destroyed);
+    metric(
+        page,
+        "saal_rooms_destroyed_total",
+        "counter",
+        "Rooms deleted with all their data.",
+        totals.rooms_destroyed,
+    );
     metric(page, "saal_participants_joined_total", "counter", "Joins.", totals.participants_joined);
     metric(page, "saal_participants_left_total", "counter", "Participants gone.", totals.participants_left);
     let connections = server.connections.borrow().open() as u64;
@@ -105,7 +117,12 @@ fn write_control(page: &mut String, server: &Server) {
     metric(page, "saal_draining", "gauge", "1 after SIGTERM.", u64::from(draining));
     head(page, "saal_joins_refused_total", "counter", "Connections ended by the server.");
     for reason in Refused::ALL {
-        line(page, "saal_joins_refused_total", &format!("reason=\"{}\"", reason.name()), hall.refusals(reason));
+        line(
+            page,
+            "saal_joins_refused_total",
+            &format!("reason=\"{}\"", reason.name()),
+            hall.refusals(reason),
+        );
     }
 }
 
@@ -142,7 +159,9 @@ const WORKER: [Column; 17] = [
     ("saal_rtcp_in_total", "counter", "RTCP packets that arrived.", |s| s.counters.rtcp_in),
     ("saal_rtp_forwarded_total", "counter", "RTP packets sent on.", |s| s.counters.rtp_forwarded),
     ("saal_rtx_sent_total", "counter", "Packets sent again.", |s| s.counters.rtx_sent),
-    ("saal_keyframe_requests_total", "counter", "Keyframe requests sent.", |s| s.counters.keyframe_requests_sent),
+    ("saal_keyframe_requests_total", "counter", "Keyframe requests sent.", |s| {
+        s.counters.keyframe_requests_sent
+    }),
     ("saal_nacks_sent_total", "counter", "NACKs sent.", |s| s.counters.nacks_sent),
     ("saal_datagrams_in_total", "counter", "Datagrams received.", |s| s.io.datagrams_in),
     ("saal_bytes_in_total", "counter", "Bytes received.", |s| s.io.bytes_in),

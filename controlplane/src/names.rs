@@ -52,7 +52,8 @@ impl fmt::Debug for RoomKey {
 
 /// A display name of 1 to 64 characters without control and direction-changing characters, spaces squeezed.
 pub(crate) fn display_name(wanted: &str) -> Option<String> {
-    let printable: String = wanted.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(is_plain).collect();
+    let printable: String =
+        wanted.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(is_plain).collect();
     let name = printable.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     (1..=64).contains(&name.chars().count()).then_some(name)
 }
@@ -77,7 +78,9 @@ mod tests {
 
     #[test]
     fn room_names_of_any_script_are_compared_without_case() {
-        assert!(RoomName::new("Mensa-Küche_2").unwrap().key() == RoomName::new("mensa-KÜCHE_2").unwrap().key());
+        assert!(
+            RoomName::new("Mensa-Küche_2").unwrap().key() == RoomName::new("mensa-KÜCHE_2").unwrap().key()
+        );
         assert!(RoomName::new("会議室").is_some());
         for bad in ["", "a b", "a/b", "a.b", "a\u{202e}b", "<b>", &"x".repeat(65)] {
             assert!(RoomName::new(bad).is_none(), "{bad:?}");

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
 
 const WORDS: [&str; 32] = [
-    "acorn", "alder", "amber", "anchor", "aspen", "badger", "birch", "bridge", "cedar", "cherry", "clover", "copper",
-    "coral", "falcon", "garden", "hazel", "heron", "juniper", "lantern", "linden", "maple", "meadow", "otter", "pebble",
-    "plover", "quartz", "raven", "river", "rowan", "sparrow", "willow", "wren",
+    "acorn", "alder", "amber", "anchor", "aspen", "badger", "birch", "bridge", "cedar", "cherry", "clover",
+    "copper", "coral", "falcon", "garden", "hazel", "heron", "juniper", "lantern", "linden", "maple",
+    "meadow", "otter", "pebble", "plover", "quartz", "raven", "river", "rowan", "sparrow", "willow", "wren",
 ];
 
 pub(crate) fn fill(bytes: &mut [u8]) {

@@ -46,6 +46,7 @@ struct Room {
     opened_by: String,
     password: Option<Hash>,
     /// Of the token for clients without our page; only its hash is kept.
+    #[expect(dead_code, reason = "WHIP and WHEP will be let in by it")]
     media_token_sha256: [u8; 32],
     /// Set until the first participant has joined.
     waits_until: Option<Instant>,
@@ -103,12 +104,27 @@ pub(crate) struct Admitted {
 /// What the world has to do now.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Output {
-    Tell { to: Vec<ParticipantId>, message: ServerMessage },
+    Tell {
+        to: Vec<ParticipantId>,
+        message: ServerMessage,
+    },
     /// Nothing more will be said to this participant: close the connection.
-    Dismiss { participant: ParticipantId },
-    Leave { room: RoomId, participant: ParticipantId },
-    Switch { room: RoomId, participant: ParticipantId, source: SourceKind, on: bool },
-    CloseRoom { room: RoomId },
+    Dismiss {
+        participant: ParticipantId,
+    },
+    Leave {
+        room: RoomId,
+        participant: ParticipantId,
+    },
+    Switch {
+        room: RoomId,
+        participant: ParticipantId,
+        source: SourceKind,
+        on: bool,
+    },
+    CloseRoom {
+        room: RoomId,
+    },
 }
 
 /// Chat lines a participant may send at once, and per second in the long run.
@@ -207,7 +223,9 @@ impl Rooms {
         }
         let message = ServerMessage::Changed { participant: room.people[index].as_seen() };
         let to = room.everybody();
-        for source in SourceKind::ALL.into_iter().filter(|&source| before.is_on(source) != state.is_on(source)) {
+        for source in
+            SourceKind::ALL.into_iter().filter(|&source| before.is_on(source) != state.is_on(source))
+        {
             let on = state.is_on(source);
             self.outputs.push_back(Output::Switch { room: id, participant, source, on });
         }
@@ -254,7 +272,8 @@ impl Rooms {
             self.destroy(id);
             return;
         }
-        self.outputs.push_back(Output::Tell { to, message: ServerMessage::Left { participant: Id(participant) } });
+        self.outputs
+            .push_back(Output::Tell { to, message: ServerMessage::Left { participant: Id(participant) } });
     }
 
     /// An organizer in the room ends it for everybody; from anybody else this is not accepted.
@@ -270,7 +289,8 @@ impl Rooms {
     /// `false` when there is no such room of this organizer.
     pub(crate) fn close(&mut self, key: &RoomKey, account: &str) -> bool {
         let id = self.by_name.get(key).copied();
-        let Some(id) = id.filter(|id| self.rooms.get(id).is_some_and(|room| room.opened_by == account)) else {
+        let Some(id) = id.filter(|id| self.rooms.get(id).is_some_and(|room| room.opened_by == account))
+        else {
             return false;
         };
         self.end_room(id, EndReason::ByOrganizer);
@@ -313,7 +333,8 @@ impl Rooms {
     }
 
     pub(crate) fn state(&self, participant: ParticipantId) -> State {
-        let people = self.room_of.get(&participant).and_then(|id| self.rooms.get(id)).map(|room| &room.people);
+        let people =
+            self.room_of.get(&participant).and_then(|id| self.rooms.get(id)).map(|room| &room.people);
         let person = people.and_then(|people| people.iter().find(|person| person.id == participant));
         person.map_or_else(State::default, |person| person.state)
     }

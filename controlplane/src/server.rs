@@ -1,6 +1,6 @@
 //! The running server: starts the parts, says where it listens, ends when it is told to and its rooms are empty.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -40,7 +40,6 @@ pub(crate) struct Server {
     pub(crate) connections: RefCell<Connections>,
     /// Where media arrives: candidates of every answer.
     pub(crate) announced: Vec<std::net::IpAddr>,
-    pub(crate) is_listening: Cell<bool>,
     workers_stopped: Notify,
 }
 
@@ -121,7 +120,10 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
     let listener = bind("http.listen", config.http.listen).await?;
     let admin = bind("admin.listen", config.admin.listen).await?;
     let (media, events) = Media::start(media_config(&config)).map_err(|error| {
-        Failure::Runtime(format!("cannot start the media workers on UDP port {} and up: {error}", config.media.port))
+        Failure::Runtime(format!(
+            "cannot start the media workers on UDP port {} and up: {error}",
+            config.media.port
+        ))
     })?;
     let site = Site::new(&config);
     let limits = rooms::Limits {
@@ -139,11 +141,11 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         site,
         announced,
-        is_listening: Cell::new(true),
         workers_stopped: Notify::new(),
         config,
     });
-    let signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")))?;
+    let signals =
+        Signals::new().map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")))?;
     announce(&server, &listener, &admin, demo_password.as_ref())
         .map_err(|error| Failure::Runtime(format!("cannot tell where the server listens: {error}")))?;
     spawn_local(http::serve(server.clone(), listener, tls));
@@ -158,7 +160,9 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
 }
 
 async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| Failure::Runtime(format!("cannot listen on {key} = {address}: {error}")))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Runtime(format!("cannot listen on {key} = {address}: {error}")))
 }
 
 /// The accounts, and the password of the demo account if there is one.
@@ -256,7 +260,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

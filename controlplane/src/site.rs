@@ -69,7 +69,8 @@ impl Site {
             headers.insert("strict-transport-security", HeaderValue::from_static("max-age=31536000"));
         }
         // Some browsers do not count ws: into 'self'.
-        let host = host.and_then(|host| host.to_str().ok()).filter(|host| is_host(host) && !host.starts_with('['));
+        let host =
+            host.and_then(|host| host.to_str().ok()).filter(|host| is_host(host) && !host.starts_with('['));
         let sockets = match (host, self.is_secure()) {
             (Some(host), true) => format!(" wss://{host}"),
             (Some(host), false) => format!(" ws://{host}"),

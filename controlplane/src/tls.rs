@@ -33,9 +33,10 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, String> {
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn read(certificate: &Path, key: &Path) -> Result<Identity, String> {
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("cannot read certificates from {}: {error}", certificate.display()))?;
+    let chain =
+        CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| format!("cannot read certificates from {}: {error}", certificate.display()))?;
     let key = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| format!("cannot read a private key from {}: {error}", key.display()))?;
     Ok((chain, key))
@@ -63,7 +64,9 @@ mod tests {
 
     #[test]
     fn a_trial_certificate_is_made_without_any_file() {
-        let config = Config::parse("[http]\nself_signed = true\npublic_url = \"https://saal.example:8443\"\n").unwrap();
+        let config =
+            Config::parse("[http]\nself_signed = true\npublic_url = \"https://saal.example:8443\"\n")
+                .unwrap();
         assert!(acceptor(&config).unwrap().is_some());
         assert!(acceptor(&Config::default()).unwrap().is_none());
     }

@@ -21,8 +21,18 @@ fn open(rooms: &mut Rooms, now: Instant, room: RoomId, name: &str) -> Result<(),
     rooms.open(now, open)
 }
 
-fn join(rooms: &mut Rooms, now: Instant, participant: ParticipantId, account: Option<&str>) -> Result<Admitted, Refused> {
-    let join = Join { room: HALL, participant, name: format!("p{}", participant.0), account: account.map(Into::into) };
+fn join(
+    rooms: &mut Rooms,
+    now: Instant,
+    participant: ParticipantId,
+    account: Option<&str>,
+) -> Result<Admitted, Refused> {
+    let join = Join {
+        room: HALL,
+        participant,
+        name: format!("p{}", participant.0),
+        account: account.map(Into::into),
+    };
     rooms.join(now, join)
 }
 
@@ -104,7 +114,9 @@ fn newcomers_hear_who_is_there_and_the_others_hear_of_them() {
     assert!(!bob.organizer);
     assert_eq!(bob.others[0].name, "p1");
     let outputs = outputs(&mut rooms);
-    assert!(matches!(&outputs[..], [Output::Tell { to, message: ServerMessage::Joined { .. } }] if to[..] == [ADA]));
+    assert!(
+        matches!(&outputs[..], [Output::Tell { to, message: ServerMessage::Joined { .. } }] if to[..] == [ADA])
+    );
 }
 
 #[test]
@@ -117,7 +129,11 @@ fn a_reused_name_is_another_room() {
     rooms.leave(BOB);
     open(&mut rooms, now, RoomId(8), "HALL").unwrap();
     assert_ne!(rooms.entrance(&key("hall")).unwrap().0, before);
-    assert_eq!(join(&mut rooms, now, ADA, None), Err(Refused::NotAdmitted), "a verified entrance of the old room");
+    assert_eq!(
+        join(&mut rooms, now, ADA, None),
+        Err(Refused::NotAdmitted),
+        "a verified entrance of the old room"
+    );
 }
 
 #[test]

@@ -168,7 +168,7 @@ impl Inbox {
         // `self` is borrowed mutably until the call returns.
         let count = unsafe {
             let headers = self.headers.as_mut_ptr();
-            libc::recvmmsg(socket.fd(), headers, BATCH as u32, libc::MSG_DONTWAIT, ptr::null_mut())
+            libc::recvmmsg(socket.fd(), headers, BATCH as u32, libc::MSG_DONTWAIT as _, ptr::null_mut())
         };
         if count < 0 {
             return Err(io::Error::last_os_error());
@@ -188,7 +188,7 @@ impl Inbox {
                 continue;
             }
             let name = &self.names[index][..NAME_BYTES.min(header.msg_namelen as usize)];
-            let control = &self.controls[index][..CONTROL_BYTES.min(header.msg_controllen as usize)];
+            let control = &self.controls[index][..CONTROL_BYTES.min(header.msg_controllen as _)];
             if let Some(path) = read_path(name, control) {
                 return Some((path, index, msg_len as usize));
             }

@@ -3,6 +3,7 @@
 //! One [`Net`] per worker, opened on the worker's own thread. A worker's turn is
 //! `wait` → `next_datagram` until `None` → `flush`; see [`Net::wait`] for what wakes it.
 
+mod affinity;
 mod mio;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
+pub use self::affinity::pin_to_core;
 pub use self::mio::MioNet;
 pub use self::socket::{DATAGRAM_BYTES_MAX, SocketOptions};
 pub use self::uring::UringNet;
@@ -74,10 +76,10 @@ impl Net {
     }
 
     /// Waits until a datagram has arrived, the [`Waker`] was used, or `timeout` has passed; it may also return without
-    /// any of them. Blocks of finished sends go back to `egress`, which must be the one that [`Net::flush`] gets.
+    /// any of them. epoll rounds the timeout up to milliseconds. Blocks of finished sends go back to `egress`, which must
+    /// be the one that [`Net::flush`] gets.
     ///
     /// The caller looks at its queues after every return, not only after a wake-up.
-    #[cfg_attr(not(feature = "sim"), allow(clippy::needless_pass_by_ref_mut))]
     pub fn wait(&mut self, timeout: Option<Duration>, _egress: &mut Egress) -> io::Result<()> {
         match self {
             Net::Uring(net) => net.wait(timeout),

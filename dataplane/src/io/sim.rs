@@ -355,6 +355,7 @@ impl fmt::Debug for SimNet {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

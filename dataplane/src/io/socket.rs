@@ -49,14 +49,23 @@ enum Family {
 
 impl Socket {
     pub(super) fn open(options: &SocketOptions) -> io::Result<Socket> {
-        match options.bind {
+        let opened = match options.bind {
             Some(IpAddr::V4(_)) => Socket::bind(Family::V4, options),
             Some(IpAddr::V6(_)) => Socket::bind(Family::V6, options),
             None => Socket::bind(Family::V6, options).or_else(|error| match error.raw_os_error() {
                 Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => Socket::bind(Family::V4, options),
                 Some(_) | None => Err(error),
             }),
-        }
+        };
+        opened.map_err(|error| {
+            let what = match error.raw_os_error() {
+                Some(libc::EADDRINUSE) => "another process has it; stop that one or configure another port",
+                Some(libc::EADDRNOTAVAIL) => "this machine does not have the configured bind address",
+                Some(libc::EACCES) => "ports below 1024 need CAP_NET_BIND_SERVICE",
+                Some(_) | None => "the system says why",
+            };
+            io::Error::new(error.kind(), format!("cannot open UDP port {}: {what} ({error})", options.port))
+        })
     }
 
     fn bind(family: Family, options: &SocketOptions) -> io::Result<Socket> {
@@ -99,6 +108,12 @@ impl Socket {
     /// Whether the kernel knows segmented sends (Linux 4.18).
     fn knows_segmentation(&self) -> bool {
         self.set(libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+    }
+
+    /// Without checksums the kernel refuses segmented sends with EINVAL.
+    #[cfg(test)]
+    pub(super) fn refuse_segmentation(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
     }
 
     fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
@@ -416,7 +431,7 @@ impl SendBatch {
             // SAFETY: each header points at a label and an iovec of `self` that no one writes until the call returns,
             // each iovec at bytes of a block that `egress`, borrowed here, keeps; the kernel only reads them.
             let sent = unsafe {
-                libc::sendmmsg(socket.fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT)
+                libc::sendmmsg(socket.fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT as _)
             };
             if sent > 0 {
                 for piece in &self.pieces[done..done + sent as usize] {
@@ -498,6 +513,7 @@ pub(super) fn empty_header() -> libc::msghdr {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
@@ -523,6 +539,15 @@ mod tests {
             egress.reserve(&mut train, path, size).unwrap().fill(size as u8);
             egress.commit(&mut train);
         }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_in_the_error() {
+        let first = open(None);
+        let error =
+            Socket::open(&SocketOptions { port: first.port(), ..SocketOptions::default() }).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&format!("UDP port {}: another process", first.port())));
     }
 
     #[test]
@@ -569,8 +594,7 @@ mod tests {
     #[test]
     fn a_refused_train_arrives_as_single_packets() {
         let (socket, peer, path) = loopback();
-        // Without checksums the kernel refuses segmentation with EINVAL.
-        socket.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        socket.refuse_segmentation().unwrap();
         let mut batch = SendBatch::new(&socket);
         let mut egress = Egress::new(4, 4096, 44);
         let mut counters = IoCounters::default();
@@ -587,7 +611,7 @@ mod tests {
     #[test]
     fn a_kernel_that_refuses_every_train_is_not_asked_again() {
         let (socket, peer, path) = loopback();
-        socket.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        socket.refuse_segmentation().unwrap();
         let mut batch = SendBatch::new(&socket);
         let mut egress = Egress::new(4, 4096, 44);
         let mut counters = IoCounters::default();

@@ -1,6 +1,7 @@
 //! The RTP header extensions that the server reads or writes: their values, under the ids that one peer negotiated.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use std::fmt;
 use std::time::Duration;
 
 use super::rtp::Header;
@@ -18,7 +19,7 @@ pub struct ExtensionIds {
 }
 
 /// The values that one packet carries. What was not negotiated or is not well-formed is absent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct ExtensionValues<'a> {
     /// Media identification (RFC 8843 §15).
     pub mid: Option<&'a [u8]>,
@@ -61,6 +62,12 @@ impl<'a> ExtensionValues<'a> {
             }
         }
         values
+    }
+}
+
+impl fmt::Debug for ExtensionValues<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExtensionValues(redacted)")
     }
 }
 

@@ -3,9 +3,12 @@
 //! Readers borrow from the datagram and treat a peer's nonsense as absence; writers fill a caller's buffer and write
 //! nothing when it is too small. What a field means for a room is decided in `sfu`, never here.
 
+pub mod codec;
 pub mod ext;
+pub mod rtcp;
 pub mod rtp;
 pub mod stun;
+pub mod twcc;
 
 /// The bytes are not what they claim to be. Says no more, because nobody can act on more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +38,11 @@ pub fn classify(datagram: &[u8]) -> Option<Kind> {
 /// Big-endian 16 bits at `at`, if they are there.
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
+}
+
+/// Big-endian 32 bits at `at`, if they are there.
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_be_bytes)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! RTP headers (RFC 3550 §5.1) and their header extensions (RFC 8285): where the parts of a packet are, and how to
-//! write a header of our own. Never looks into the payload.
+//! write a header of our own. Never looks into the payload, and prints no element: a mid or rid is the peer's text.
 //!
 //! ```text
 //!  |V=2|P|X|  CC   |M|     PT      |       sequence number         |
@@ -10,6 +10,8 @@
 //!  |   id  |  len  |  value ...    |   id  |  len  |  value ...    |
 //! ```
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use std::fmt;
 
 use super::{Malformed, be16};
 use crate::id::{Pt, RtpTime, SeqNo, Ssrc};
@@ -102,10 +104,16 @@ impl Header {
 }
 
 /// Iterates over header-extension elements. See [`Header::extensions`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Elements<'a> {
     form: Form,
     rest: &'a [u8],
+}
+
+impl fmt::Debug for Elements<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elements(redacted)")
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -186,13 +194,19 @@ impl Outgoing {
 ///
 /// The one-byte form is used whenever every element fits it, because it must be understood by every receiver, while
 /// the two-byte form has to be negotiated (`a=extmap-allow-mixed`, RFC 8285 §6).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Extensions {
     /// Elements in two-byte form: id, length, value.
     elements: [u8; Extensions::BYTES_MAX],
     used: usize,
     count: usize,
     one_byte: bool,
+}
+
+impl fmt::Debug for Extensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Extensions(redacted)")
+    }
 }
 
 impl Default for Extensions {

@@ -14,6 +14,7 @@ use crate::counters::Dropped;
 use crate::id::{ExtSeq, Ssrc};
 
 /// One direction's session keys, for RTP or for RTCP. aws-lc-rs wipes its key schedules when they are dropped.
+#[expect(clippy::large_enum_variant, reason = "AES-CM's key schedule is inline, and few have it")]
 pub(super) enum Cipher {
     Gcm { key: LessSafeKey, salt: [u8; GCM_SALT_LEN] },
     Cm { key: EncryptingKey, salt: [u8; CM_SALT_LEN], auth: hmac::Key },
