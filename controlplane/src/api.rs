@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Method, Request, StatusCode};
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use crate::auth::SignIn;
 use crate::http::{Answer, error, json as json_answer, method_not_allowed, percent_encoded, room_name};
@@ -23,6 +24,7 @@ use crate::password::Password;
 use crate::random;
 use crate::rooms::{Open, OpenError};
 use crate::server::Server;
+use crate::signal::message::from_object;
 use crate::signal::session::{self, Visitor};
 
 #[derive(Deserialize)]
@@ -41,6 +43,7 @@ struct RoomWish {
 
 /// A request's body: the largest is a sign-in.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Names made up before giving up: each hits a taken one with a chance of one in millions.
@@ -209,13 +212,28 @@ fn upgrade(
 }
 
 async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answer> {
-    let collect = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let mut body = request.into_body();
+    let collect = async {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let mut len = 0;
+        while let Some(frame) = body.frame().await {
+            let data = frame.map_err(|_| ())?.into_data().unwrap_or_default();
+            len += data.len();
+            // What is too long is read and thrown away, so that the sender hears why.
+            if len <= BODY_BYTES_MAX {
+                bytes.extend_from_slice(&data);
+            } else if len > DISCARD_BYTES_MAX {
+                return Err(());
+            }
+        }
+        if len <= BODY_BYTES_MAX { Ok(bytes) } else { Err(()) }
+    };
     let bytes = match timeout(BODY_WITHIN, collect).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(_)) => return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "too-large")),
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(())) => return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "too-large")),
         Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "too-slow")),
     };
-    serde_json::from_slice(&bytes).map_err(|_| error(StatusCode::BAD_REQUEST, "bad-request"))
+    from_object(&bytes).ok_or_else(|| error(StatusCode::BAD_REQUEST, "bad-request"))
 }
 
 fn no_content(cookie: &str) -> Answer {

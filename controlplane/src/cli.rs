@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::accounts::{Accounts, is_account_name};
 use crate::config::Config;
 use crate::password::Password;
+use crate::random;
 use crate::server::Failure;
 
 /// Self-hosted, privacy-first video conferences in one binary.
@@ -61,9 +62,12 @@ pub(crate) struct Serve {
 
 #[derive(Subcommand)]
 pub(crate) enum Organizer {
-    /// Add an account or replace its password
+    /// Add an account; without a terminal and without input a password is made up and shown
     Add {
         name: String,
+        /// Give an account that exists another password
+        #[arg(long)]
+        replace: bool,
         /// Read the password from standard input without asking
         #[arg(long)]
         password_stdin: bool,
@@ -100,27 +104,36 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Failure> {
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 pub(crate) fn organizer(action: Organizer) -> Result<(), Failure> {
     match action {
-        Organizer::Add { name, password_stdin, file } => {
-            if !is_account_name(&name) {
-                return Err(Failure::Config("a name has 1 to 64 letters, digits and . @ _ -".into()));
-            }
-            let mut accounts = open(&file)?;
-            let password =
-                read_password(password_stdin).map_err(|error| Failure::Runtime(error.to_string()))?;
-            if password.chars().count() < PASSWORD_CHARACTERS_MIN || password.len() > Password::LEN_MAX {
-                let why = format!(
-                    "a password has {PASSWORD_CHARACTERS_MIN} characters at least, 256 bytes at most"
-                );
-                return Err(Failure::Config(why));
-            }
-            accounts.add(&name, &Password::new(password.as_str())).map_err(Failure::Runtime)
-        }
+        Organizer::Add { name, replace, password_stdin, file } => add(&name, replace, password_stdin, &file),
         Organizer::List { file } => {
             open(&file)?.names().for_each(|name| println!("{name}"));
             Ok(())
         }
         Organizer::Remove { name, file } => open(&file)?.remove(&name).map_err(Failure::Runtime),
     }
+}
+
+#[expect(clippy::print_stdout, reason = "a made-up password must be told to somebody")]
+fn add(name: &str, replace: bool, password_stdin: bool, file: &ConfigFile) -> Result<(), Failure> {
+    if !is_account_name(name) {
+        return Err(Failure::Config("a name has 1 to 64 letters, digits and . @ _ -".into()));
+    }
+    let mut accounts = open(file)?;
+    if !replace && accounts.hash_of(name).is_some() {
+        return Err(Failure::Runtime(format!("{name} exists; --replace gives another password")));
+    }
+    let typed = read_password(password_stdin).map_err(|error| Failure::Runtime(error.to_string()))?;
+    let is_made_up = typed.is_empty() && !password_stdin;
+    let password = if is_made_up { random::password() } else { typed };
+    if password.chars().count() < PASSWORD_CHARACTERS_MIN || password.len() > Password::LEN_MAX {
+        let why = format!("a password has {PASSWORD_CHARACTERS_MIN} characters at least, 256 bytes at most");
+        return Err(Failure::Config(why));
+    }
+    accounts.add(name, &Password::new(password.as_str())).map_err(Failure::Runtime)?;
+    if is_made_up {
+        println!("password: {}", *password);
+    }
+    Ok(())
 }
 
 fn open(file: &ConfigFile) -> Result<Accounts, Failure> {

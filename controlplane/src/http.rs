@@ -109,7 +109,7 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
     }
     let mut answer = page(server, &request, &file);
     if path == "/bye" {
-        answer.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"storage\""));
+        answer.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
     }
     answer
 }

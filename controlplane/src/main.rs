@@ -23,6 +23,7 @@ mod names;
 mod password;
 mod random;
 mod rooms;
+mod sdp;
 mod server;
 mod signal;
 mod site;

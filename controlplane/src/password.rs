@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc};
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::Semaphore;
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Hash {
 impl Hash {
     /// Takes as long as Argon2id with 19 MiB and two passes takes.
     pub(crate) fn of(password: &Password) -> Result<Hash, String> {
-        let hash: phc::PasswordHash =
+        let hash: PasswordHash =
             Argon2::default().hash_password(password.0.as_bytes()).map_err(|error| error.to_string())?;
         Ok(Hash(hash.to_string().into()))
     }

@@ -46,6 +46,7 @@ struct Room {
     opened_by: String,
     password: Option<Hash>,
     /// Of the token for clients without our page; only its hash is kept.
+    #[expect(dead_code, reason = "WHIP and WHEP will be let in by it")]
     media_token_sha256: [u8; 32],
     /// Set until the first participant has joined.
     waits_until: Option<Instant>,

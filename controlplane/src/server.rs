@@ -1,6 +1,6 @@
 //! The running server: starts the parts, says where it listens, ends when it is told to and its rooms are empty.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -40,7 +40,6 @@ pub(crate) struct Server {
     pub(crate) connections: RefCell<Connections>,
     /// Where media arrives: candidates of every answer.
     pub(crate) announced: Vec<std::net::IpAddr>,
-    pub(crate) is_listening: Cell<bool>,
     workers_stopped: Notify,
 }
 
@@ -142,7 +141,6 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         site,
         announced,
-        is_listening: Cell::new(true),
         workers_stopped: Notify::new(),
         config,
     });

@@ -76,10 +76,10 @@ export async function launch(name, { netns, viewport = { width: 1000, height: 64
     : await puppeteer.launch({
         ...common,
         browser: 'chrome',
-        executablePath: netns ? 'ip' : CHROMIUM,
+        executablePath: netns ? '/bin/sh' : CHROMIUM,
         pipe: true,
         ignoreDefaultArgs: true,
-        args: [...(netns ? ['netns', 'exec', netns, CHROMIUM] : []), ...CHROMIUM_FLAGS, `--user-data-dir=${profile}`, '--remote-debugging-pipe', 'about:blank'],
+        args: [...(netns ? ['-c', 'exec ip netns exec "$0" "$@"', netns, CHROMIUM] : []), ...CHROMIUM_FLAGS, `--user-data-dir=${profile}`, '--remote-debugging-pipe', 'about:blank'],
       });
   const pid = browser.process().pid;
   const forget = () => rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });

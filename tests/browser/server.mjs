@@ -1,6 +1,7 @@
 // Starts the real server on the namespace's server host, with a configuration of its own in a directory that is deleted
 // with it, and keeps every line it writes.
 import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -31,9 +32,9 @@ file = "${join(directory, 'organizers.toml')}"
 [log]
 level = "${log}"
 `);
-  const added = spawnSync(SAAL, ['organizer', 'add', ACCOUNT, '--config', config], { encoding: 'utf8', input: '' });
-  const password = /^password: (.+)$/m.exec(added.stdout)?.[1];
-  if (!password) throw new Error(`saal organizer add: ${added.error ?? ''} ${added.stdout}${added.stderr}`);
+  const password = randomBytes(12).toString('hex');
+  const added = spawnSync(SAAL, ['organizer', 'add', ACCOUNT, '--password-stdin', '--config', config], { encoding: 'utf8', input: password });
+  if (added.status !== 0) throw new Error(`saal organizer add: ${added.error ?? ''} ${added.stderr}`);
 
   const child = spawn('ip', ['netns', 'exec', HOST, SAAL, 'serve', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] });
   const server = { url: '', password, log: '', exited: new Promise((done) => child.on('exit', (code, signal) => done(code ?? signal))) };

@@ -3,19 +3,43 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind};
+use saal_dataplane::id::{Mid, ParticipantId, RoomId, SlotIndex, SourceKind};
+use saal_dataplane::link::Wish;
+use saal_dataplane::sfu::ice::IceCredentials;
+use saal_dataplane::sfu::transport::TransportSpec;
 
-use super::message::{ClientMessage, Id, Refused, ServerMessage};
+use super::message::{ClientMessage, Id, OfferedSource, Refused, ServerMessage, SlotWish};
+use crate::limit::Bucket;
 use crate::names;
+use crate::random;
 use crate::rooms::State;
+use crate::sdp;
 use crate::server::Server;
 
 /// A participant that has joined.
 pub(crate) struct Call {
     server: Rc<Server>,
-    #[expect(dead_code)]
     room: RoomId,
     me: ParticipantId,
+    offers: Bucket,
+    /// Since the first offer.
+    negotiated: Option<Negotiated>,
+    /// The last wish; said again when slots appear.
+    view: Vec<SlotWish>,
+}
+
+/// What the offers so far have led to.
+struct Negotiated {
+    local: IceCredentials,
+    port: u16,
+    remote_ufrag: String,
+    fingerprint: [u8; 32],
+    session: u64,
+    version: u64,
+    cname: String,
+    held: sdp::HeldSsrcs,
+    /// By [`SlotIndex`].
+    slots: Vec<Mid>,
 }
 
 pub(crate) enum Next {
@@ -24,20 +48,33 @@ pub(crate) enum Next {
     Leave,
 }
 
+/// Offers at once, and per second in the long run: one at the start, one per change of network or layout.
+const OFFER_BURST: u16 = 5;
+const OFFERS_PER_SECOND: f64 = 0.5;
+
 impl Call {
     pub(crate) fn new(server: Rc<Server>, room: RoomId, me: ParticipantId) -> Call {
-        Call { server, room, me }
+        let offers = Bucket::new(Instant::now(), OFFER_BURST, OFFERS_PER_SECOND);
+        Call { server, room, me, offers, negotiated: None, view: Vec::new() }
     }
 
     pub(crate) fn on_message(&mut self, now: Instant, message: ClientMessage) -> Result<Next, Refused> {
         let hall = &self.server.hall;
         match message {
             ClientMessage::Join { .. } => return Err(Refused::BadMessage),
-            ClientMessage::Offer { .. } => return Err(Refused::BadMessage),
+            ClientMessage::Offer { sdp, sources } => {
+                return self.on_offer(now, &sdp, &sources).map(Next::Answer);
+            }
             ClientMessage::State { microphone, camera, screen, hand } => {
                 hall.with(|rooms| rooms.set_state(self.me, State { microphone, camera, screen, hand }));
             }
-            ClientMessage::View { .. } => {}
+            ClientMessage::View { slots } => {
+                if slots.len() > saal_dataplane::Limits::default().slots_max {
+                    return Err(Refused::BadMessage);
+                }
+                self.view = slots;
+                self.tell_view();
+            }
             ClientMessage::Chat { text } => {
                 let text = names::chat_text(&text).ok_or(Refused::BadMessage)?;
                 hall.with(|rooms| rooms.chat(now, self.me, text));
@@ -52,16 +89,118 @@ impl Call {
         Ok(Next::GoOn)
     }
 
+    /// The message for a slot that shows something else from now on.
     pub(crate) fn slot_shows(
         &self,
-        _slot: SlotIndex,
+        slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
     ) -> Option<ServerMessage> {
+        let mid = self.negotiated.as_ref()?.slots.get(usize::from(slot.0))?;
+        let slot = String::from_utf8_lossy(mid.as_bytes()).into_owned();
         let (participant, source) = source.unzip();
-        Some(ServerMessage::Slot {
-            slot: String::new(),
-            participant: participant.map(Id),
-            source: source.map(Into::into),
-        })
+        Some(ServerMessage::Slot { slot, participant: participant.map(Id), source: source.map(Into::into) })
+    }
+
+    fn on_offer(
+        &mut self,
+        now: Instant,
+        text: &str,
+        sources: &[OfferedSource],
+    ) -> Result<ServerMessage, Refused> {
+        if !self.offers.take(now) {
+            return Err(Refused::TooManyAttempts);
+        }
+        let media = &self.server.hall.media;
+        let offer = sdp::parse(text).map_err(|_| Refused::BadMessage)?;
+        let sources = sources
+            .iter()
+            .map(|offered| Some((Mid::new(offered.mid.as_bytes())?, offered.source.into())))
+            .collect::<Option<Vec<(Mid, SourceKind)>>>()
+            .ok_or(Refused::BadMessage)?;
+        let limits = sdp::SlotLimits {
+            audio: self.server.config.rooms.audio_slots,
+            video: self.server.config.rooms.video_slots,
+        };
+        let is_first = self.negotiated.is_none();
+        if is_first {
+            let (local, port) = media.entrance(self.room).ok_or(Refused::Busy)?;
+            self.negotiated = Some(Negotiated {
+                local,
+                port,
+                remote_ufrag: offer.ufrag.clone(),
+                fingerprint: offer.fingerprint,
+                session: random::u64(),
+                version: 0,
+                cname: format!("{:016x}", random::u64()),
+                held: sdp::HeldSsrcs::default(),
+                slots: Vec::new(),
+            });
+        }
+        let negotiated = self.negotiated.as_mut().ok_or(Refused::Busy)?;
+        // A connection's certificate stays the same for life; another one is another connection.
+        if negotiated.fingerprint != offer.fingerprint {
+            return Err(Refused::BadMessage);
+        }
+        let held = &mut negotiated.held;
+        let (spec, roles) = sdp::negotiate(&offer, &sources, held, limits, &mut || media.ssrc())
+            .map_err(|_| Refused::BadMessage)?;
+        negotiated.version += 1;
+        negotiated.slots = spec.slots.iter().map(|slot| slot.mid).collect();
+        if is_first {
+            let transport = TransportSpec {
+                local: negotiated.local.clone(),
+                remote_ufrag: offer.ufrag.clone(),
+                fingerprint: offer.fingerprint,
+            };
+            media.join(self.room, self.me, transport, spec.clone()).map_err(|_| Refused::Busy)?;
+            self.server.hall.has_media(self.me);
+        } else {
+            if negotiated.remote_ufrag != offer.ufrag {
+                let (local, _) = media.entrance(self.room).ok_or(Refused::Busy)?;
+                media.restart_ice(self.room, self.me, local.clone());
+                negotiated.local = local;
+                negotiated.remote_ufrag.clone_from(&offer.ufrag);
+            }
+            media.negotiate(self.room, self.me, spec.clone());
+        }
+        let local = sdp::Local {
+            ufrag: &negotiated.local.ufrag,
+            pwd: &negotiated.local.pwd,
+            fingerprint: media.fingerprint(),
+            addresses: &self.server.announced,
+            port: negotiated.port,
+            session: negotiated.session,
+            version: negotiated.version,
+            cname: &negotiated.cname,
+        };
+        let sdp = sdp::write(&offer, &roles, &spec, &local);
+        self.tell_state();
+        self.tell_view();
+        Ok(ServerMessage::Answer { sdp })
+    }
+
+    /// The data plane knows what is switched on only since it knows the participant and the source.
+    fn tell_state(&self) {
+        let hall = &self.server.hall;
+        let state = hall.state(self.me);
+        for source in SourceKind::ALL {
+            hall.media.switch(self.room, self.me, source, state.is_on(source));
+        }
+    }
+
+    fn tell_view(&self) {
+        let Some(negotiated) = &self.negotiated else { return };
+        let wish = |wanted: &SlotWish| {
+            let index = negotiated.slots.iter().position(|mid| mid.as_bytes() == wanted.slot.as_bytes())?;
+            let slot = SlotIndex(u16::try_from(index).ok()?);
+            Some(Wish {
+                slot,
+                from: wanted.participant.0,
+                source: wanted.source.into(),
+                height: wanted.height,
+            })
+        };
+        let wishes = self.view.iter().filter_map(wish).collect();
+        self.server.hall.media.view(self.room, self.me, wishes);
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::call::{Call, Next};
-use super::message::{ClientMessage, Id, Refused, ServerMessage};
+use super::message::{ClientMessage, Id, Refused, ServerMessage, from_object};
 use crate::hall::{Note, text_of};
 use crate::limit::{Bucket, ClientAddr};
 use crate::names::{self, RoomName};
@@ -110,7 +110,7 @@ async fn first_message(socket: &mut HyperWebsocketStream) -> Result<(String, Pas
             Some(Ok(Message::Binary(_))) => return Err(End::Refused(Refused::BadMessage)),
             Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return Err(End::Quiet),
         };
-        let Ok(ClientMessage::Join { name, password }) = serde_json::from_str(&text) else {
+        let Some(ClientMessage::Join { name, password }) = from_object(text.as_bytes()) else {
             return Err(End::Refused(Refused::BadMessage));
         };
         return Ok((name, password.unwrap_or_else(|| Password::new(""))));
@@ -182,7 +182,7 @@ async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc
                 }
                 match frame {
                     Some(Ok(Message::Text(text))) => {
-                        let Ok(message) = serde_json::from_str(&text) else {
+                        let Some(message) = from_object(text.as_bytes()) else {
                             return End::Refused(Refused::BadMessage);
                         };
                         match call.on_message(heard_at, message) {

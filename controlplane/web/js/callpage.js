@@ -18,6 +18,7 @@ import { Toolbar } from './toolbar.js';
 
 const TELL_UP_TO = 12; // in a large room joining and leaving is no news
 const RENDER_STEP_MS = 50;
+const CONNECTING_SILENT_MS = 2_000;
 
 export class CallPage {
   #root;
@@ -128,7 +129,11 @@ export class CallPage {
     const leave = { text: /** @type {const} */ ('call.leave'), testid: 'leave-lost', run: this.#hangUp };
     switch (status) {
       case 'connected': return this.#notices.bar('connection', null);
-      case 'connecting': return this.#notices.bar('connection', { text: 'call.connecting' });
+      case 'connecting':
+        setTimeout(() => { // a connection that comes up at once needs no words
+          if (this.#conference.status === 'connecting') this.#notices.bar('connection', { text: 'call.connecting' });
+        }, CONNECTING_SILENT_MS);
+        return;
       case 'interrupted': return this.#notices.bar('connection', { text: 'call.reconnecting', tone: 'warning' });
       case 'blocked': return this.#notices.bar('connection', { text: 'call.blocked', tone: 'warning', actions: [retry] });
       case 'lost': return this.#notices.bar('connection', { text: 'call.lost', tone: 'warning', actions: [retry, leave] });
@@ -180,6 +185,7 @@ export class CallPage {
   #onPanel(panel) {
     if (panel === 'chat') {
       this.#setUnread(0);
+      this.#notices.clearToasts();
       this.#chat.focus();
     }
     if (panel === 'people') listPeople(this.#root, this.#conference.me, this.#conference.participants.values());

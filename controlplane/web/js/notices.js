@@ -8,7 +8,7 @@ import { t } from './i18n.js';
 /** @typedef {{ text: TextKey, tone?: 'calm' | 'warning', actions?: { text: TextKey, testid: string, run: () => void }[] }} Notice */
 
 const TOAST_MS = 4_000;
-const TOASTS_AT_ONCE = 3;
+const TOASTS_AT_ONCE = 2;
 
 /** For screen readers. @param {string} text */
 export function say(text) {
@@ -61,6 +61,8 @@ export class Notices {
   glimpse(name, text) {
     this.#show(el('p', { class: 'toast toast-chat' }, el('bdi', {}, name), el('span', { dir: 'auto' }, text)));
   }
+
+  clearToasts() { this.#toasts.replaceChildren(); }
 
   /** @param {HTMLElement} toast */
   #show(toast) {

@@ -143,7 +143,7 @@ export function showPrejoin(place, { room, password, devices }, enter) {
   });
   devices.addEventListener('change', show);
   show();
-  name.focus();
+  if (matchMedia('(hover: hover)').matches) name.focus(); // on a phone this would raise the keyboard over the page
 
   return () => {
     present = false;

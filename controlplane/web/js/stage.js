@@ -9,6 +9,7 @@ import { Tile } from './tiles.js';
 /** @typedef {import('./conference.js').Conference} Conference */
 
 const EDGE = 10;
+const PAGER_HEIGHT = 52;
 
 export class Stage {
   /** @type {Map<string, Tile>} */
@@ -77,7 +78,8 @@ export class Stage {
     const box = this.#place.getBoundingClientRect();
     const { me, videoSlots } = this.#conference;
     if (box.width === 0 || me.id === '') return;
-    const area = { x: EDGE, y: EDGE, width: box.width - 2 * EDGE, height: box.height - 2 * EDGE };
+    const alone = find(this.#root, '#alone', HTMLElement);
+    const whole = { x: EDGE, y: EDGE, width: box.width - 2 * EDGE, height: box.height - 2 * EDGE - alone.offsetHeight - (alone.hidden ? 0 : EDGE) };
     const own = videoKey(me.id, 'camera');
     const main = this.#pinned ?? (this.#screens[0] ? videoKey(this.#screens[0], 'screen') : null);
     const others = [
@@ -85,20 +87,9 @@ export class Stage {
       ...this.#order.map((id) => videoKey(id, 'camera')),
     ].filter((key) => key !== main);
 
-    /** @type {Map<string, layout.Rect>} */
-    const places = new Map();
-    /** @type {string[]} */
-    let shown;
-    if (main === null) {
-      shown = [own, ...this.#choosePage(others, layout.capacity(area, videoSlots + 1) - 1)];
-      layout.grid(area, shown.length).forEach((rect, i) => places.set(shown[i] ?? '', rect));
-    } else {
-      const ownBeside = main === own ? [] : [own];
-      const split = layout.stage(area);
-      const most = layout.stripCapacity(split, videoSlots - 1 + ownBeside.length) - ownBeside.length;
-      shown = [...ownBeside, ...this.#choosePage(others, Math.max(most, 0))];
-      places.set(main, split.main);
-      layout.strip(split, shown.length).forEach((rect, i) => places.set(shown[i] ?? '', rect));
+    let places = this.#placeAll(whole, main, own, others, videoSlots);
+    if (places.size < this.#tiles.size) { // some are on another page: room for the buttons that lead there
+      places = this.#placeAll({ ...whole, height: whole.height - PAGER_HEIGHT }, main, own, others, videoSlots);
     }
 
     for (const [key, tile] of this.#tiles) {
@@ -109,6 +100,28 @@ export class Stage {
     this.#visible = new Set(places.keys());
     this.#wish(places, main);
     this.showPictures();
+  }
+
+  /**
+   * @param {layout.Rect} area @param {string | null} main @param {string} own @param {string[]} others
+   * @param {number} slots how many videos the server sends at once
+   * @returns {Map<string, layout.Rect>}
+   */
+  #placeAll(area, main, own, others, slots) {
+    /** @type {Map<string, layout.Rect>} */
+    const places = new Map();
+    if (main === null) {
+      const shown = [own, ...this.#choosePage(others, layout.capacity(area, slots + 1) - 1)];
+      layout.grid(area, shown.length).forEach((rect, i) => places.set(shown[i] ?? '', rect));
+      return places;
+    }
+    const ownBeside = main === own ? [] : [own];
+    const split = layout.stage(area);
+    const most = layout.stripCapacity(split, slots - 1 + ownBeside.length) - ownBeside.length;
+    const shown = [...ownBeside, ...this.#choosePage(others, Math.max(most, 0))];
+    places.set(main, split.main);
+    layout.strip(split, shown.length).forEach((rect, i) => places.set(shown[i] ?? '', rect));
+    return places;
   }
 
   /** Gives every visible tile the stream of its slot, and the others none. */

@@ -10,19 +10,20 @@ const COLOURS = 10;
 const SETTLE_MS = 120;
 const REVEAL_AT_LATEST_MS = 1_500;
 
-/** Up to two letters of a name. @param {string} name */
+/** Up to two letters of a name, titles such as "Dr." aside. @param {string} name */
 export function initials(name) {
-  const words = name.trim().split(/[\s._-]+/u).filter(Boolean);
-  const first = [...(words[0] ?? '?')][0] ?? '?';
-  const last = words.length > 1 ? [...(words[words.length - 1] ?? '')][0] ?? '' : '';
-  return (first + last).toLocaleUpperCase();
+  const words = name.trim().split(/[\s_-]+/u).filter(Boolean);
+  const names = words.filter((word) => !word.endsWith('.'));
+  const [first = '?', ...rest] = (names.length > 0 ? names : words).map((word) => [...word][0] ?? '');
+  const joins = /\p{Script=Arabic}/u.test(first); // two such letters would be written as one word
+  return (first + (joins ? '' : rest.pop() ?? '')).toLocaleUpperCase();
 }
 
 /** The number of one of the avatar colours in the style sheet, always the same for a name. @param {string} name */
 export function colourOf(name) {
-  let hash = 7;
-  for (const character of name) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 65_521;
-  return hash % COLOURS;
+  let hash = 0x811c9dc5; // FNV-1a
+  for (const character of name) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193) >>> 0;
+  return (hash >>> 8) % COLOURS;
 }
 
 /** @param {string} name */

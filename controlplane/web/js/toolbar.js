@@ -18,6 +18,8 @@ import { read } from './settings.js';
  * @property {(panel: Panel | null) => void} onPanel
  */
 
+const NARROW = matchMedia('(max-width: 780px)'); // as in call.css
+
 export class Toolbar {
   /** @type {Panel | null} */
   panel = null;
@@ -43,6 +45,8 @@ export class Toolbar {
       'hang-up': actions.hangUp,
       more: () => this.#showMore(this.#more.getAttribute('aria-expanded') !== 'true'),
     };
+    this.#placeChat();
+    NARROW.addEventListener('change', () => this.#placeChat());
     for (const [testid, run] of Object.entries(presses)) {
       button(root, testid).addEventListener('click', () => {
         if (testid !== 'more') this.#showMore(false);
@@ -72,6 +76,12 @@ export class Toolbar {
     badge.hidden = count === 0;
     badge.textContent = count > 99 ? '99+' : String(count);
     badge.title = t('chat.unread', { count });
+  }
+
+  /** On a narrow window chat stays in the bar while the rest of its group moves behind "more". */
+  #placeChat() {
+    if (NARROW.matches) this.#more.before(button(this.#root, 'chat-toggle'));
+    else button(this.#root, 'hand').after(button(this.#root, 'chat-toggle'));
   }
 
   get #more() { return button(this.#root, 'more'); }

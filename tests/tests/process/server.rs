@@ -1,6 +1,6 @@
 //! A real server process on ports of its own, in a directory that is deleted with it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -129,7 +129,19 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 
 /// Runs a command that must end by itself.
 pub(crate) fn output(command: &mut Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the server starts");
+    output_of(command, "")
+}
+
+/// The same with something to read.
+pub(crate) fn output_of(command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    // A command that reads nothing may have ended before.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let deadline = Instant::now() + SOON;
     while child.try_wait().expect("it is our child").is_none() {
         if Instant::now() > deadline {

@@ -136,7 +136,7 @@ export const de = {
   'call.previous': 'Vorige Personen',
   'call.next': 'Weitere Personen',
   'call.page': '{page} von {pages}',
-  'call.alone': 'Sie sind als Erste oder Erster hier.',
+  'call.alone': 'Außer Ihnen ist noch niemand hier.',
   'call.alone.lead': 'Andere kommen mit dem Link dieses Raums herein.',
   'call.copylink': 'Link kopieren',
   'call.sharing': 'Sie geben Ihren Bildschirm frei.',

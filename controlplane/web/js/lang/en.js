@@ -135,7 +135,7 @@ export const en = {
   'call.previous': 'Previous people',
   'call.next': 'More people',
   'call.page': '{page} of {pages}',
-  'call.alone': 'You are the first one here.',
+  'call.alone': 'Nobody else is here.',
   'call.alone.lead': 'Others enter with the link of this room.',
   'call.copylink': 'Copy the link',
   'call.sharing': 'You are sharing your screen.',

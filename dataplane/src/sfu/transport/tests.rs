@@ -101,7 +101,7 @@ fn lost_server_flight_is_sent_again_when_its_time_comes() {
         let mut call = Call::new(version);
         assert!(call.check(PORT, true));
         for datagram in call.client.outgoing() {
-            call.from_client(PORT, &datagram);
+            call.client_sends(PORT, &datagram);
         }
         assert!(!call.departures().is_empty(), "lost");
         let deadline = call.now + Duration::from_secs(5);
@@ -205,7 +205,7 @@ fn handshake_towards_a_silent_client_stays_below_the_cap() {
         let mut came = on_wire(call.last_check_len);
         for datagram in call.client.outgoing() {
             came += on_wire(datagram.len());
-            call.from_client(PORT, &datagram);
+            call.client_sends(PORT, &datagram);
         }
         let end = call.now + Duration::from_secs(14);
         let mut sent = 0;
@@ -224,7 +224,7 @@ fn handshake_towards_a_silent_client_stays_below_the_cap() {
 fn nothing_is_learned_from_or_sent_to_a_path_without_an_authentic_check() {
     let mut call = Call::new(Version::Dtls13);
     for datagram in call.client.outgoing() {
-        call.from_client(PORT, &datagram);
+        call.client_sends(PORT, &datagram);
     }
     assert_eq!(call.counters.dropped(Dropped::DtlsBeforeIce), 1);
 
@@ -266,14 +266,14 @@ fn garbage_and_application_data_after_the_handshake_change_nothing() {
         for kind in 20..=63u8 {
             let mut garbage = vec![kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 9, kind, 0, 27];
             garbage.resize(40, 2);
-            call.from_client(PORT, &garbage);
-            call.from_client(PORT, &[kind; 3]);
+            call.client_sends(PORT, &garbage);
+            call.client_sends(PORT, &[kind; 3]);
         }
         // A plain fatal alert and a plain close_notify, as an attacker without keys can send them.
         for alert in [[2, 40], [1, 0]] {
             let mut plain = vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 99, 0, 2];
             plain.extend_from_slice(&alert);
-            call.from_client(PORT, &plain);
+            call.client_sends(PORT, &plain);
         }
         call.client.dtls.send_application_data(b"nobody asked for this").unwrap();
         let before = call.counters.dropped(Dropped::DtlsFailed);
@@ -408,7 +408,7 @@ impl Call {
         )
     }
 
-    fn from_client(&mut self, port: u16, datagram: &[u8]) {
+    fn client_sends(&mut self, port: u16, datagram: &[u8]) {
         self.server.on_dtls(self.now, &path(port), datagram, &mut self.egress, &mut self.counters);
     }
 
@@ -418,7 +418,7 @@ impl Call {
             let up = self.client.outgoing();
             let is_silent = up.is_empty();
             for datagram in up.into_iter().flat_map(&mut mangle) {
-                self.from_client(PORT, &datagram);
+                self.client_sends(PORT, &datagram);
             }
             let down = self.departures();
             if is_silent && down.is_empty() {
@@ -523,7 +523,12 @@ impl Client {
                     self.inbound = Inbound::new(keys.profile(), keys.parts(1).0, keys.parts(1).1, 8);
                     self.keys = Some(keys);
                 }
-                _ => {}
+                dimpl::Output::BufferTooSmall { .. } => panic!("4 KiB hold everything the server sends"),
+                dimpl::Output::Connected
+                | dimpl::Output::PeerCert(_)
+                | dimpl::Output::ApplicationData(_)
+                | dimpl::Output::CloseNotify
+                | _ => {}
             }
         }
     }

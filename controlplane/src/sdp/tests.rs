@@ -1,0 +1,1 @@
+//! Offers as browsers write them, and offers as attackers write them.
