@@ -106,8 +106,8 @@ fn measure(world: &mut World, publisher: Who, parts: u8) -> Load {
 /// One test, so that no other test's threads are counted.
 #[test]
 fn steady_forwarding_to_ten_subscribers_does_not_allocate() {
-    /// Reports, feedback and choices, each some times a second.
-    const TIMERS_MAX: u64 = 10 * WINDOW.as_secs();
+    /// Two for each participant's report once a second, and five choices of layers and speakers with two each.
+    const TIMERS_MAX: u64 = (2 * (SUBSCRIBERS as u64 + 1) + 10) * WINDOW.as_secs();
     UNCOUNTED.set(true);
     for backend in [Backend::Uring, Backend::Mio] {
         let (mut world, publisher) = conference(backend);

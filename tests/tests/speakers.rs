@@ -26,7 +26,7 @@ fn set_level(world: &mut World, who: Who, level: u8) {
     world.clients[who].source_mut(Microphone).level = level;
 }
 
-fn is_heard(world: &mut World, viewer: Who, who: Who) -> bool {
+fn is_heard(world: &World, viewer: Who, who: Who) -> bool {
     let publisher = world.id(who);
     let slots = &world.clients[viewer].slots;
     slots.iter().any(|slot| slot.shows().is_some_and(|(shown, _)| shown == publisher))
