@@ -158,14 +158,8 @@ impl Media {
         self.tell(room, Command::Negotiate { room, participant, media });
     }
 
-    pub(crate) fn restart_ice(
-        &self,
-        room: RoomId,
-        participant: ParticipantId,
-        local: IceCredentials,
-        remote_ufrag: String,
-    ) {
-        self.tell(room, Command::RestartIce { room, participant, local, remote_ufrag });
+    pub(crate) fn restart_ice(&self, room: RoomId, participant: ParticipantId, local: IceCredentials) {
+        self.tell(room, Command::RestartIce { room, participant, local });
     }
 
     pub(crate) fn view(&self, room: RoomId, participant: ParticipantId, wishes: Vec<Wish>) {

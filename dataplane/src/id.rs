@@ -139,9 +139,14 @@ pub enum Codec {
     Opus,
     Vp8,
     /// `profile-id` (RFC 9628 §6).
-    Vp9 { profile: u8 },
+    Vp9 {
+        profile: u8,
+    },
     /// First two bytes of `profile-level-id` and `packetization-mode` (RFC 6184 §8.1).
-    H264 { profile: [u8; 2], packetization_mode: u8 },
+    H264 {
+        profile: [u8; 2],
+        packetization_mode: u8,
+    },
     Av1,
 }
 

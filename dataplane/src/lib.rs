@@ -11,20 +11,37 @@ pub mod egress;
 pub mod id;
 pub mod io;
 pub mod link;
+mod rooms;
 pub mod sfu;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod wire;
+mod worker;
+
+use std::thread::JoinHandle;
+
+use aws_lc_rs::rand::fill;
+use crossbeam::channel::{Receiver, Sender, bounded};
 
 pub use config::{Config, Limits};
 
-use crossbeam::channel::Receiver;
-
 use crate::id::{Ssrc, WorkerId};
+use crate::io::{Net, SocketOptions, Waker};
 use crate::link::{Command, Event};
+use crate::sfu::dtls::Certificate;
 use crate::sfu::ice::IceCredentials;
+use crate::worker::Worker;
 
-/// The running workers.
+/// The running workers. Dropping it stops them.
 #[derive(Debug)]
-pub struct DataPlane {}
+pub struct DataPlane {
+    workers: Vec<WorkerInfo>,
+    links: Vec<Link>,
+    events: Receiver<(WorkerId, Event)>,
+    why_not_uring: Option<String>,
+    fingerprint: [u8; 32],
+    generation: u16,
+}
 
 /// One row of the admin's table: worker i = core = port.
 #[derive(Clone, Debug)]
@@ -39,46 +56,155 @@ pub struct WorkerInfo {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Busy;
 
+#[derive(Debug)]
+struct Link {
+    commands: Sender<Command>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a worker thread says once it stands.
+struct Ready {
+    port: u16,
+    backend: &'static str,
+    waker: Waker,
+    why_not_uring: Option<String>,
+    pinned: Option<usize>,
+}
+
 impl DataPlane {
-    /// Binds the ports and starts the threads.
-    pub fn start(_config: Config) -> std::io::Result<DataPlane> {
-        Ok(DataPlane {})
+    /// Makes the DTLS certificate, binds the ports and starts the threads. Fails when a port is taken, or when
+    /// `io = uring` is asked for and not to be had; the error says what to do.
+    pub fn start(config: Config) -> std::io::Result<DataPlane> {
+        let certificate = Certificate::generate()
+            .map_err(|_| std::io::Error::other("no DTLS certificate could be made"))?;
+        let fingerprint = certificate.fingerprint();
+        let (event_sender, events) = bounded(config.limits.events_max);
+        let mut plane = DataPlane {
+            workers: Vec::new(),
+            links: Vec::new(),
+            events,
+            why_not_uring: None,
+            fingerprint,
+            generation: config.generation,
+        };
+        for (index, core) in config.cores.iter().copied().enumerate() {
+            let id = WorkerId(index as u16);
+            let port = if config.port == 0 { 0 } else { config.port + index as u16 };
+            let (commands, command_receiver) = bounded(config.limits.commands_max);
+            let (ready_sender, ready) = bounded(1);
+            let (config, certificate, event_sender) =
+                (config.clone(), certificate.clone(), event_sender.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                // A ring belongs to the thread that made it, so everything is opened here.
+                let pinned = core.filter(|core| io::pin_to_core(*core).is_ok());
+                match open(&config, port) {
+                    Ok((net, why_not_uring)) => {
+                        let (port, backend, waker) = (net.port(), net.backend(), net.waker());
+                        let _ = ready_sender.send(Ok(Ready { port, backend, waker, why_not_uring, pinned }));
+                        Worker::new(
+                            id,
+                            net,
+                            &config,
+                            certificate,
+                            system_random(),
+                            command_receiver,
+                            event_sender,
+                        )
+                        .run();
+                    }
+                    Err(error) => {
+                        let _ = ready_sender.send(Err(error));
+                    }
+                }
+            })?;
+            let ready = ready
+                .recv()
+                .unwrap_or_else(|_| Err(std::io::Error::other("a worker thread ended at its start")))?;
+            plane.why_not_uring = plane.why_not_uring.take().or(ready.why_not_uring);
+            plane.workers.push(WorkerInfo {
+                id,
+                port: ready.port,
+                core: ready.pinned,
+                backend: ready.backend,
+            });
+            plane.links.push(Link { commands, waker: ready.waker, thread: Some(thread) });
+        }
+        Ok(plane)
     }
 
     pub fn workers(&self) -> &[WorkerInfo] {
-        &[]
+        &self.workers
     }
 
     /// One line for the admin when `io = auto` could not use io_uring.
     pub fn why_not_uring(&self) -> Option<&str> {
-        None
+        self.why_not_uring.as_deref()
     }
 
     /// SHA-256 of the DTLS certificate of this process.
     pub fn fingerprint(&self) -> [u8; 32] {
-        [0; 32]
+        self.fingerprint
     }
 
     /// Fresh random credentials that name the worker and this process's generation.
-    pub fn ice_credentials(&self, _worker: WorkerId) -> IceCredentials {
-        IceCredentials { ufrag: String::new(), pwd: String::new() }
+    pub fn ice_credentials(&self, worker: WorkerId) -> IceCredentials {
+        IceCredentials::generate(worker, self.generation, &mut system_random())
     }
 
     /// A fresh random SSRC, never zero.
     pub fn ssrc(&self) -> Ssrc {
-        Ssrc(1)
+        random_ssrc(&mut system_random())
     }
 
     /// Never blocks.
-    pub fn send(&self, _worker: WorkerId, _command: Command) -> Result<(), Busy> {
-        Err(Busy)
+    pub fn send(&self, worker: WorkerId, command: Command) -> Result<(), Busy> {
+        let link = self.links.get(usize::from(worker.0)).ok_or(Busy)?;
+        link.commands.try_send(command).map_err(|_| Busy)?;
+        link.waker.wake();
+        Ok(())
     }
 
     /// All workers' events; disconnected when every worker has stopped.
     pub fn events(&self) -> Receiver<(WorkerId, Event)> {
-        crossbeam::channel::never()
+        self.events.clone()
     }
 
     /// Stops the workers and waits for their threads.
     pub fn shutdown(self) {}
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        for link in &self.links {
+            // A worker takes its whole queue each turn, so there is room for this soon.
+            let _ = link.commands.send(Command::Shutdown);
+            link.waker.wake();
+        }
+        for link in &mut self.links {
+            if let Some(thread) = link.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn open(config: &Config, port: u16) -> std::io::Result<(Net, Option<String>)> {
+    let options = SocketOptions {
+        bind: config.bind,
+        port,
+        receive_buffer_bytes: config.limits.receive_buffer_bytes,
+        send_buffer_bytes: config.limits.send_buffer_bytes,
+    };
+    Net::open(config.io, &options)
+}
+
+fn system_random() -> rooms::Random {
+    Box::new(|bytes| fill(bytes).expect("the system's random source answered when the certificate was made"))
+}
+
+fn random_ssrc(random: &mut dyn FnMut(&mut [u8])) -> Ssrc {
+    let mut bytes = [0; 4];
+    random(&mut bytes);
+    Ssrc(u32::from_be_bytes(bytes).max(1))
 }

@@ -5,6 +5,7 @@
 use crate::counters::Counters;
 use crate::id::{Codec, MediaKind, Mid, ParticipantId, Pt, Rid, RoomId, SlotIndex, SourceKind, Ssrc};
 use crate::io::IoCounters;
+use crate::sfu::ice::IceCredentials;
 use crate::sfu::transport::{Gone, TransportSpec};
 use crate::wire::ext::ExtensionIds;
 
@@ -12,38 +13,92 @@ use crate::wire::ext::ExtensionIds;
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Answered by nothing; legal once per id.
-    OpenRoom { room: RoomId },
+    OpenRoom {
+        room: RoomId,
+    },
     /// Everything of the room is dropped. Answered by [`Event::RoomClosed`].
-    CloseRoom { room: RoomId },
+    CloseRoom {
+        room: RoomId,
+    },
     /// Answered later by [`Event::Connected`] or [`Event::Disconnected`], or at once by [`Event::Refused`].
-    Join { room: RoomId, participant: ParticipantId, transport: TransportSpec },
+    Join {
+        room: RoomId,
+        participant: ParticipantId,
+        transport: TransportSpec,
+    },
     /// The participant's m-lines, in full. Sources and slots that keep their mid keep their state.
-    Negotiate { room: RoomId, participant: ParticipantId, media: MediaSpec },
+    Negotiate {
+        room: RoomId,
+        participant: ParticipantId,
+        media: MediaSpec,
+    },
     /// New ICE credentials (RFC 8445 §9); the old ones serve until the first check with the new ones.
-    RestartIce { room: RoomId, participant: ParticipantId, local: crate::sfu::ice::IceCredentials, remote_ufrag: String },
+    RestartIce {
+        room: RoomId,
+        participant: ParticipantId,
+        local: IceCredentials,
+    },
     /// What each listed video slot shall show; unlisted slots show nothing.
-    View { room: RoomId, participant: ParticipantId, wishes: Vec<Wish> },
+    View {
+        room: RoomId,
+        participant: ParticipantId,
+        wishes: Vec<Wish>,
+    },
     /// Nothing of a source that is off is forwarded, whatever its owner sends.
-    Switch { room: RoomId, participant: ParticipantId, source: SourceKind, on: bool },
-    Leave { room: RoomId, participant: ParticipantId },
+    Switch {
+        room: RoomId,
+        participant: ParticipantId,
+        source: SourceKind,
+        on: bool,
+    },
+    Leave {
+        room: RoomId,
+        participant: ParticipantId,
+    },
     /// Answered by [`Event::Snapshot`]; the proof that a worker's turn goes on.
-    Snapshot { request: u64 },
+    Snapshot {
+        request: u64,
+    },
     Shutdown,
 }
 
 /// What the data plane says happened.
 #[derive(Debug)]
 pub enum Event {
-    Connected { room: RoomId, participant: ParticipantId },
+    Connected {
+        room: RoomId,
+        participant: ParticipantId,
+    },
     /// The data plane has dropped everything of this participant.
-    Disconnected { room: RoomId, participant: ParticipantId, reason: Gone },
-    Refused { room: RoomId, participant: ParticipantId, why: Refusal },
+    Disconnected {
+        room: RoomId,
+        participant: ParticipantId,
+        reason: Gone,
+    },
+    Refused {
+        room: RoomId,
+        participant: ParticipantId,
+        why: Refusal,
+    },
     /// The first packet of this source has been forwarded into the slot, or the slot shows nothing.
-    SlotShows { room: RoomId, participant: ParticipantId, slot: SlotIndex, source: Option<(ParticipantId, SourceKind)> },
+    SlotShows {
+        room: RoomId,
+        participant: ParticipantId,
+        slot: SlotIndex,
+        source: Option<(ParticipantId, SourceKind)>,
+    },
     /// Who speaks, the most recent active speaker first.
-    Speakers { room: RoomId, speakers: Vec<ParticipantId> },
-    RoomClosed { room: RoomId },
-    Snapshot { request: u64, snapshot: Box<Snapshot> },
+    Speakers {
+        room: RoomId,
+        speakers: Vec<ParticipantId>,
+    },
+    RoomClosed {
+        room: RoomId,
+    },
+    Snapshot {
+        request: u64,
+        snapshot: Box<Snapshot>,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -157,7 +157,7 @@ impl Call {
         } else {
             if negotiated.remote_ufrag != offer.ufrag {
                 let (local, _) = media.entrance(self.room).ok_or(Refused::Busy)?;
-                media.restart_ice(self.room, self.me, local.clone(), offer.ufrag.clone());
+                media.restart_ice(self.room, self.me, local.clone());
                 negotiated.local = local;
                 negotiated.remote_ufrag.clone_from(&offer.ufrag);
             }

@@ -1,4 +1,17 @@
 //! Sans-IO state machines of a room: bytes and `now` come in, filled slots and events go out.
 
+pub(crate) mod arrivals;
+pub(crate) mod clock;
+pub mod dtls;
+pub(crate) mod history;
 pub mod ice;
+pub(crate) mod layer;
+pub(crate) mod participant;
+pub(crate) mod report;
+pub(crate) mod room;
+pub(crate) mod slab;
+pub(crate) mod slot;
+pub(crate) mod source;
+pub(crate) mod speaker;
+pub mod srtp;
 pub mod transport;

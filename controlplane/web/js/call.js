@@ -1,0 +1,174 @@
+// The one RTCPeerConnection to the server: three sending lines, then a fixed pool of receive slots (docs/protocol.md, 3).
+// Everything later is replaceTrack and a rewrite on the server: one offer, one answer.
+
+/** @typedef {import('./signalling.js').Source} Source */
+
+/**
+ * For diagnostics and tests: getStats() of the connection, and how many answers were applied on this page.
+ * @type {{ pc: RTCPeerConnection | null, setRemoteDescriptions: number }}
+ */
+const diagnostics = { pc: null, setRemoteDescriptions: 0 };
+Object.assign(window, { saal: diagnostics });
+
+const PHONE = '(max-width: 640px), (max-height: 480px)';
+const AUDIO_SLOTS = 3;
+const VIDEO_SLOTS = 9;
+const VIDEO_SLOTS_PHONE = 4;
+
+/** From small to large; Firefox keeps the order of the list, so the rids name the sizes. */
+const CAMERA_LAYERS = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
+];
+const SCREEN_LAYER = [{ maxBitrate: 2_500_000 }];
+
+/** Of each kind what browsers have in common; the rest would only swell the offer. */
+const CODECS = ['video/vp8', 'video/vp9', 'video/h264', 'video/rtx', 'video/red', 'video/ulpfec'];
+
+export class Call {
+  /** @type {Record<Source, RTCRtpTransceiver>} */
+  #sending;
+  #pc = new RTCPeerConnection({ iceServers: [], bundlePolicy: 'max-bundle' });
+  #on;
+  /** @type {Map<string, MediaStream>} */
+  #streams = new Map();
+  /** @type {HTMLAudioElement[]} */
+  #loudspeakers = [];
+  #speaker = '';
+  #negotiating = false;
+
+  /**
+   * @param {{ audioSlots: number, videoSlots: number }} most what the server accepts
+   * @param {{ onState: (state: RTCPeerConnectionState) => void, onSoundBlocked: () => void }} on
+   */
+  constructor(most, on) {
+    this.#on = on;
+    const pc = this.#pc;
+    diagnostics.pc = pc;
+    this.#sending = {
+      microphone: pc.addTransceiver('audio', { direction: 'sendonly' }),
+      camera: pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: CAMERA_LAYERS }),
+      screen: pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: SCREEN_LAYER }),
+    };
+    const video = matchMedia(PHONE).matches ? VIDEO_SLOTS_PHONE : VIDEO_SLOTS;
+    for (let i = 0; i < Math.min(AUDIO_SLOTS, most.audioSlots); i++) pc.addTransceiver('audio', { direction: 'recvonly' });
+    for (let i = 0; i < Math.min(video, most.videoSlots); i++) pc.addTransceiver('video', { direction: 'recvonly' });
+    for (const transceiver of pc.getTransceivers()) preferCodecs(transceiver);
+    pc.addEventListener('track', (event) => this.#onTrack(event));
+    pc.addEventListener('connectionstatechange', () => on.onState(pc.connectionState));
+  }
+
+  get state() { return this.#pc.connectionState; }
+
+  /** The receive slots for video, known once the offer is made. */
+  get videoSlots() {
+    return this.#pc.getTransceivers()
+      .filter((line) => line.direction === 'recvonly' && line.receiver.track.kind === 'video' && line.mid !== null)
+      .map((line) => /** @type {string} */ (line.mid));
+  }
+
+  /** @param {string} slot */
+  stream(slot) { return this.#streams.get(slot) ?? null; }
+
+  /**
+   * @param {{ iceRestart?: boolean }} [how]
+   * @returns {Promise<{ sdp: string, sources: import('./signalling.js').SourceLine[] } | null>} null while another offer waits for its answer
+   */
+  async offer({ iceRestart = false } = {}) {
+    if (this.#negotiating) return null;
+    this.#negotiating = true;
+    if (iceRestart) this.#pc.restartIce();
+    await this.#pc.setLocalDescription(await this.#pc.createOffer());
+    const sources = Object.entries(this.#sending).map(([source, line]) => ({ mid: line.mid ?? '', source: /** @type {Source} */ (source) }));
+    return { sdp: this.#pc.localDescription?.sdp ?? '', sources };
+  }
+
+  /** @param {string} sdp */
+  async answer(sdp) {
+    if (!this.#negotiating) return;
+    diagnostics.setRemoteDescriptions += 1;
+    await this.#pc.setRemoteDescription({ type: 'answer', sdp });
+    this.#negotiating = false;
+  }
+
+  /** @param {Source} source @param {MediaStreamTrack | null} track */
+  async send(source, track) {
+    const { sender } = this.#sending[source];
+    if (sender.track === track) return;
+    await sender.replaceTrack(track);
+    if (source === 'camera' && track) await keepLayers(sender);
+  }
+
+  /** To be called from a click when the browser held the sound back. */
+  async turnOnSound() {
+    await Promise.allSettled(this.#loudspeakers.map((speaker) => speaker.play()));
+  }
+
+  /** @param {string} deviceId */
+  async useSpeaker(deviceId) {
+    this.#speaker = deviceId;
+    await Promise.allSettled(this.#loudspeakers.map((speaker) => speaker.setSinkId?.(deviceId)));
+  }
+
+  close() {
+    this.#pc.close();
+    for (const speaker of this.#loudspeakers) {
+      speaker.srcObject = null;
+      speaker.remove();
+    }
+    this.#streams.clear();
+  }
+
+  /** @param {RTCTrackEvent} event */
+  #onTrack({ track, transceiver }) {
+    const stream = new MediaStream([track]);
+    if (track.kind === 'video') {
+      if (transceiver.mid !== null) this.#streams.set(transceiver.mid, stream);
+      return;
+    }
+    const speaker = document.createElement('audio');
+    speaker.autoplay = true;
+    speaker.hidden = true;
+    speaker.srcObject = stream;
+    document.body.append(speaker);
+    this.#loudspeakers.push(speaker);
+    if (this.#speaker) void Promise.allSettled([speaker.setSinkId?.(this.#speaker)]);
+    speaker.play().catch((error) => {
+      if (error instanceof Error && error.name === 'NotAllowedError') this.#on.onSoundBlocked();
+    });
+  }
+}
+
+/** VP8 first: the one video codec that every browser sends as simulcast. @param {RTCRtpTransceiver} line */
+function preferCodecs(line) {
+  if (line.receiver.track.kind !== 'video') return;
+  const known = RTCRtpReceiver.getCapabilities('video')?.codecs ?? [];
+  /** @param {string} mimeType */
+  const rank = (mimeType) => CODECS.indexOf(mimeType.toLowerCase());
+  const wanted = known
+    .filter((codec) => rank(codec.mimeType) >= 0 && isCommon(codec))
+    .sort((a, b) => rank(a.mimeType) - rank(b.mimeType));
+  try {
+    line.setCodecPreferences(wanted);
+  } catch { /* then the browser's own order, in which the server finds VP8 as well */ }
+}
+
+/** One profile of each codec. @param {{ mimeType: string, sdpFmtpLine?: string }} codec */
+function isCommon({ mimeType, sdpFmtpLine = '' }) {
+  if (/h264/i.test(mimeType)) return sdpFmtpLine.includes('packetization-mode=1') && sdpFmtpLine.includes('42e01f');
+  if (/vp9/i.test(mimeType)) return !sdpFmtpLine.includes('profile-id=2');
+  return true;
+}
+
+/** Firefox forgets bitrates and scales of encodings that had no track yet. @param {RTCRtpSender} sender */
+async function keepLayers(sender) {
+  const parameters = sender.getParameters();
+  if (parameters.encodings.length !== CAMERA_LAYERS.length) return;
+  for (const [i, encoding] of parameters.encodings.entries()) {
+    const layer = CAMERA_LAYERS[i];
+    encoding.scaleResolutionDownBy = layer?.scaleResolutionDownBy;
+    encoding.maxBitrate = layer?.maxBitrate;
+  }
+  await sender.setParameters(parameters).catch(() => { /* the first setting stays */ });
+}

@@ -1,0 +1,200 @@
+// The page during the call: joins the conference's state to tiles, toolbar, panels and notices.
+
+import { Chat } from './chat.js';
+import { Devices } from './devices.js';
+import { prepareDialogs } from './dialogs.js';
+import { button, copy, find, stamp } from './dom.js';
+import { onLanguage, t, translate } from './i18n.js';
+import { Notices, say } from './notices.js';
+import { listPeople } from './people.js';
+import { troubleInWords } from './prejoin.js';
+import { invitation } from './signalling.js';
+import { Stage } from './stage.js';
+import { Toolbar } from './toolbar.js';
+
+/** @typedef {import('./conference.js').Conference} Conference */
+/** @typedef {import('./signalling.js').Participant} Participant */
+/** @typedef {import('./signalling.js').Source} Source */
+
+const TELL_UP_TO = 12; // in a large room joining and leaving is no news
+const RENDER_STEP_MS = 50;
+const CONNECTING_SILENT_MS = 2_000;
+
+export class CallPage {
+  #root;
+  #conference;
+  #devices;
+  #stage;
+  #chat;
+  #notices;
+  #toolbar;
+  #unread = 0;
+  #rosterTimer = 0;
+
+  /**
+   * @param {HTMLElement} root
+   * @param {Conference} conference
+   * @param {Devices} devices
+   * @param {() => void} hangUp
+   */
+  constructor(root, conference, devices, hangUp) {
+    root.replaceChildren(stamp('call-template'));
+    translate(root);
+    this.#root = root;
+    this.#conference = conference;
+    this.#devices = devices;
+    this.#notices = new Notices(root);
+    this.#stage = new Stage(root, conference, devices);
+    this.#chat = new Chat(root, (text) => conference.chat(text));
+    const dialogs = prepareDialogs(root, conference, devices, (error) => this.#complain(error));
+    this.#toolbar = new Toolbar(root, {
+      toggle: (source) => void this.#toggle(source),
+      toggleHand: () => conference.raiseHand(!conference.me.hand),
+      openSettings: dialogs.openSettings,
+      openKeys: dialogs.openKeys,
+      askEnd: dialogs.askEnd,
+      hangUp,
+      onPanel: (panel) => this.#onPanel(panel),
+    });
+    this.#hangUp = hangUp;
+    this.#showScreenShareOffer();
+    for (const testid of ['copy-invitation', 'people-invite']) {
+      const press = button(root, testid);
+      press.addEventListener('click', () => {
+        void copy(find(press, '[data-t]', HTMLElement), invitation(conference.room, conference.invitationPassword()), t('copied'));
+      });
+    }
+    onLanguage(() => this.#showEverything());
+    this.#showEverything();
+    this.showStatus(conference.status);
+    button(root, 'mic').focus({ preventScroll: true });
+  }
+
+  #hangUp;
+
+  /** Of the document. */
+  title() {
+    const title = t('prejoin.document', { room: this.#conference.room });
+    return this.#unread > 0 ? `(${this.#unread}) ${title}` : title;
+  }
+
+  /** Many changes at once (a class comes in) are drawn once. */
+  showRoster() {
+    if (this.#rosterTimer) return;
+    this.#rosterTimer = window.setTimeout(() => {
+      this.#rosterTimer = 0;
+      this.#showEverything();
+    }, RENDER_STEP_MS);
+  }
+
+  showPictures() { this.#stage.showPictures(); }
+
+  showSpeakers() { this.#stage.update(); }
+
+  /** @param {Participant | null} before @param {Participant | null} after */
+  tellPerson(before, after) {
+    const name = after?.name ?? before?.name ?? '';
+    const few = this.#conference.participants.size < TELL_UP_TO;
+    if (!before && few) this.#notices.toast(t('said.joined', { name }));
+    if (!after && few) this.#notices.toast(t('said.left', { name }));
+    if (after?.hand && before && !before.hand) this.#notices.toast(t('said.hand', { name }));
+    if (after?.screen && !before?.screen) say(t('said.sharing', { name }));
+  }
+
+  /** @param {{ from: string, name: string, text: string }} message */
+  addChat(message) {
+    const own = message.from === this.#conference.me.id;
+    this.#chat.add({ ...message, own });
+    if (own) return;
+    say(t('said.chat', message));
+    if (this.#toolbar.panel !== 'chat' || document.hidden) this.#setUnread(this.#unread + 1);
+    if (this.#toolbar.panel !== 'chat') this.#notices.glimpse(message.name, message.text);
+  }
+
+  offerSound() {
+    this.#notices.bar('sound', {
+      text: 'call.sound',
+      actions: [{
+        text: 'call.sound.on', testid: 'turn-on-sound', run: () => {
+          void this.#conference.turnOnSound();
+          this.#notices.bar('sound', null);
+        },
+      }],
+    });
+  }
+
+  /** @param {import('./conference.js').Status} status */
+  showStatus(status) {
+    const retry = { text: /** @type {const} */ ('call.retry'), testid: 'retry', run: () => void this.#conference.comeBack() };
+    const leave = { text: /** @type {const} */ ('call.leave'), testid: 'leave-lost', run: this.#hangUp };
+    switch (status) {
+      case 'connected': return this.#notices.bar('connection', null);
+      case 'connecting':
+        setTimeout(() => { // a connection that comes up at once needs no words
+          if (this.#conference.status === 'connecting') this.#notices.bar('connection', { text: 'call.connecting' });
+        }, CONNECTING_SILENT_MS);
+        return;
+      case 'interrupted': return this.#notices.bar('connection', { text: 'call.reconnecting', tone: 'warning' });
+      case 'blocked': return this.#notices.bar('connection', { text: 'call.blocked', tone: 'warning', actions: [retry] });
+      case 'lost': return this.#notices.bar('connection', { text: 'call.lost', tone: 'warning', actions: [retry, leave] });
+      case 'gone': return this.#notices.bar('connection', { text: 'call.gone', tone: 'warning', actions: [leave] });
+    }
+  }
+
+  #showEverything() {
+    const { me, participants, room } = this.#conference;
+    find(this.#root, '#call-room', HTMLElement).textContent = room;
+    find(this.#root, '#alone', HTMLElement).hidden = participants.size > 0;
+    this.#toolbar.show(me);
+    this.#stage.update();
+    listPeople(this.#root, me, participants.values());
+    document.title = this.title();
+    const sharing = this.#root.querySelector('[data-testid="notice-sharing"]') !== null;
+    if (sharing !== me.screen) {
+      this.#notices.bar('sharing', !me.screen ? null : {
+        text: 'call.sharing',
+        actions: [{ text: 'call.sharing.stop', testid: 'stop-sharing', run: () => this.#devices.switchOff('screen') }],
+      });
+    }
+  }
+
+  #showScreenShareOffer() {
+    button(this.#root, 'share').hidden = !Devices.canShareScreen;
+  }
+
+  /** @param {Source} source */
+  async #toggle(source) {
+    this.#notices.bar('trouble', null);
+    if (this.#devices.isOn(source)) return this.#devices.switchOff(source);
+    try {
+      await this.#devices.switchOn(source);
+    } catch (error) {
+      this.#complain(error, source);
+    }
+  }
+
+  /** @param {unknown} error @param {Source} [source] */
+  #complain(error, source) {
+    const words = troubleInWords(error);
+    // Closing the browser's own dialog for choosing a screen is an answer, not a failure.
+    if (source === 'screen' && words === t('device.denied')) return;
+    this.#notices.toast(source === 'screen' ? t('share.failed') : words);
+  }
+
+  /** @param {'chat' | 'people' | null} panel */
+  #onPanel(panel) {
+    if (panel === 'chat') {
+      this.#setUnread(0);
+      this.#notices.clearToasts();
+      this.#chat.focus();
+    }
+    if (panel === 'people') listPeople(this.#root, this.#conference.me, this.#conference.participants.values());
+  }
+
+  /** @param {number} unread */
+  #setUnread(unread) {
+    this.#unread = unread;
+    this.#toolbar.showUnread(unread);
+    document.title = this.title();
+  }
+}

@@ -1,0 +1,335 @@
+// One stay in one room: who is there, what is switched on, which slot shows whom, and how to come back when the
+// connection breaks. The page reads this state and is told of changes; only this file changes it.
+
+import { Call } from './call.js';
+import { Signalling } from './signalling.js';
+import { assign, videoKey } from './slots.js';
+
+/** @typedef {import('./signalling.js').Participant} Participant */
+/** @typedef {import('./signalling.js').Source} Source */
+/** @typedef {import('./signalling.js').ServerMessage} ServerMessage */
+/** @typedef {'connecting' | 'connected' | 'interrupted' | 'blocked' | 'lost' | 'gone'} Status */
+/** @typedef {{ participant: string, source: 'camera' | 'screen', height: number }} WishedVideo */
+
+/**
+ * @typedef {object} Listener
+ * @property {() => void} onRoster somebody came, went or changed
+ * @property {() => void} onPictures a slot shows something else
+ * @property {() => void} onSpeakers
+ * @property {(before: Participant | null, after: Participant | null) => void} onPerson one change, to be told in words
+ * @property {(message: { from: string, name: string, text: string }) => void} onChat
+ * @property {(status: Status) => void} onStatus
+ * @property {() => void} onSoundBlocked
+ * @property {(reason: 'by-organizer' | 'shutdown') => void} onEnded
+ */
+
+const CONNECT_MS = 15_000;
+const INTERRUPTED_MS = 3_000;
+const VIEW_DEBOUNCE_MS = 150;
+const RETRIES_MS = [300, 1_000, 2_000, 4_000, 8_000, 15_000];
+
+/** @param {number} ms */
+const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class Conference {
+  /** @type {Participant} */
+  me;
+  room;
+  /** @type {Map<string, Participant>} everybody else */
+  participants = new Map();
+  /** @type {string[]} */
+  speakers = [];
+  /** @type {Status} */
+  status = 'connecting';
+
+  #devices;
+  #password;
+  #on;
+  /** @type {Signalling | null} */
+  #signalling = null;
+  /** @type {Call | null} */
+  #call = null;
+  /** @type {Map<string, string>} slot -> video: what we asked for */
+  #wished = new Map();
+  /** @type {Map<string, { key: string, since: number }>} slot -> video: what the server shows */
+  #shown = new Map();
+  /** @type {WishedVideo[]} */
+  #wishes = [];
+  #viewTimer = 0;
+  #mediaTimer = 0;
+  #left = false;
+  #coming = false;
+
+  /**
+   * @param {{ room: string, name: string, password: string | null, devices: import('./devices.js').Devices }} stay
+   * @param {Listener} on
+   */
+  constructor({ room, name, password, devices }, on) {
+    this.room = room;
+    this.#password = password;
+    this.#devices = devices;
+    this.#on = on;
+    this.me = { id: '', name, organizer: false, microphone: false, camera: false, screen: false, hand: false };
+    devices.addEventListener('change', () => this.#publish());
+  }
+
+  /** @returns {Promise<import('./signalling.js').Refusal | 'unreachable' | 'welcome'>} */
+  enter() {
+    return new Promise((resolve) => {
+      const signalling = new Signalling(this.room, { name: this.me.name, password: this.#password }, {
+        onMessage: (message) => {
+          if (message.type === 'refused') {
+            signalling.close();
+            resolve(message.reason);
+          } else if (message.type === 'welcome') {
+            this.#signalling = signalling;
+            this.#welcome(message);
+            resolve('welcome');
+          } else {
+            this.#onMessage(message);
+          }
+        },
+        onClose: () => {
+          resolve('unreachable');
+          if (this.#signalling === signalling) void this.comeBack();
+        },
+      });
+    });
+  }
+
+  /** @param {string} id */
+  person(id) { return id === this.me.id ? this.me : this.participants.get(id) ?? null; }
+
+  /**
+   * The stream that shows this video at this moment, and since when.
+   * @param {string} participant
+   * @param {'camera' | 'screen'} source
+   */
+  picture(participant, source) {
+    const key = videoKey(participant, source);
+    for (const [slot, wish] of this.#wished) {
+      if (wish !== key) continue;
+      const shown = this.#shown.get(slot);
+      const stream = this.#call?.stream(slot);
+      return shown?.key === key && stream ? { stream, since: shown.since } : null;
+    }
+    return null;
+  }
+
+  get videoSlots() { return this.#call?.videoSlots.length ?? 0; }
+
+  /** What the layout shows, the most important first. @param {WishedVideo[]} wishes */
+  show(wishes) {
+    this.#wishes = wishes;
+    clearTimeout(this.#viewTimer);
+    this.#viewTimer = window.setTimeout(() => this.#sendView(), VIEW_DEBOUNCE_MS);
+  }
+
+  /** @param {boolean} hand */
+  raiseHand(hand) {
+    this.me.hand = hand;
+    this.#publish();
+  }
+
+  /** @param {string} text */
+  chat(text) { this.#signalling?.chat(text); }
+
+  /** @param {string} name */
+  rename(name) {
+    this.me.name = name;
+    this.#signalling?.rename(name);
+    this.#on.onRoster();
+  }
+
+  end() { this.#signalling?.end(); }
+
+  turnOnSound() { return this.#call?.turnOnSound(); }
+
+  /** @param {string} deviceId */
+  useSpeaker(deviceId) { return this.#call?.useSpeaker(deviceId); }
+
+  invitationPassword() { return this.#password; }
+
+  async leave() {
+    this.#left = true;
+    clearTimeout(this.#mediaTimer);
+    clearTimeout(this.#viewTimer);
+    const told = this.#signalling?.leave();
+    this.#call?.close();
+    this.#password = null;
+    await told;
+  }
+
+  /** Joins again after a break, as a new participant: ids and connections are valid for one stay only. */
+  async comeBack() {
+    if (this.#left || this.#coming) return;
+    this.#coming = true;
+    this.#drop();
+    this.#setStatus('interrupted');
+    for (const wait of RETRIES_MS) {
+      await delay(wait);
+      if (this.#left) return;
+      const outcome = await this.enter();
+      if (outcome === 'unreachable' || outcome === 'busy' || outcome === 'full') continue;
+      this.#coming = false;
+      if (outcome === 'not-admitted') this.#setStatus('gone');
+      else if (outcome !== 'welcome') this.#setStatus('lost');
+      return;
+    }
+    this.#coming = false;
+    this.#setStatus('lost');
+  }
+
+  #drop() {
+    clearTimeout(this.#mediaTimer);
+    this.#signalling?.close();
+    this.#call?.close();
+    this.#signalling = null;
+    this.#call = null;
+    this.#shown.clear();
+    this.#wished.clear();
+    this.speakers = [];
+    this.#on.onPictures();
+  }
+
+  /** @param {import('./signalling.js').Welcome} message */
+  #welcome(message) {
+    this.me = { ...this.me, id: message.participant, organizer: message.organizer };
+    this.room = message.room;
+    this.participants = new Map(message.participants.map((person) => [person.id, person]));
+    const call = new Call({ audioSlots: message.audio_slots, videoSlots: message.video_slots }, {
+      onState: (state) => { if (this.#call === call) this.#onMediaState(state); },
+      onSoundBlocked: () => this.#on.onSoundBlocked(),
+    });
+    this.#call = call;
+    this.#setStatus('connecting');
+    this.#mediaTimer = window.setTimeout(() => this.#setStatus('blocked'), CONNECT_MS);
+    void this.#offer();
+    this.#on.onRoster();
+  }
+
+  /** @param {{ iceRestart?: boolean }} [how] */
+  async #offer(how) {
+    const offer = await this.#call?.offer(how);
+    if (!offer) return;
+    this.#signalling?.offer(offer.sdp, offer.sources);
+    this.#publish();
+    this.#sendView();
+  }
+
+  /** Tells the server and the connection what is switched on. */
+  #publish() {
+    const { me } = this;
+    for (const source of /** @type {const} */ (['microphone', 'camera', 'screen'])) {
+      me[source] = this.#devices.isOn(source);
+      this.#call?.send(source, this.#devices.track(source)).catch(() => { /* the connection was closed meanwhile */ });
+    }
+    this.#signalling?.state(me);
+    this.#on.onRoster();
+  }
+
+  #sendView() {
+    const call = this.#call;
+    if (!call || !this.#signalling) return;
+    const heights = new Map(this.#wishes.map(({ participant, source, height }) => [videoKey(participant, source), height]));
+    this.#wished = assign(this.#wished, [...heights.keys()], call.videoSlots);
+    this.#signalling.view([...this.#wished].map(([slot, key]) => {
+      const [participant = '', source] = key.split('/');
+      return { slot, participant, source: source === 'screen' ? 'screen' : 'camera', height: heights.get(key) ?? 0 };
+    }));
+    this.#on.onPictures();
+  }
+
+  /** @param {ServerMessage} message */
+  #onMessage(message) {
+    switch (message.type) {
+      case 'answer':
+        this.#call?.answer(message.sdp).catch(() => void this.comeBack());
+        return;
+      case 'joined':
+      case 'changed':
+        this.#onPerson(message.participant);
+        return;
+      case 'left': {
+        const gone = this.participants.get(message.participant) ?? null;
+        this.participants.delete(message.participant);
+        if (gone) this.#on.onPerson(gone, null);
+        this.#on.onRoster();
+        return;
+      }
+      case 'slot':
+        if (message.participant === null || message.source === 'microphone') this.#shown.delete(message.slot);
+        else this.#shown.set(message.slot, { key: videoKey(message.participant, message.source), since: performance.now() });
+        this.#on.onPictures();
+        return;
+      case 'speakers':
+        this.speakers = message.participants;
+        this.#on.onSpeakers();
+        return;
+      case 'chat':
+        this.#on.onChat(message);
+        return;
+      case 'media':
+        this.#onMediaWord(message);
+        return;
+      case 'ended':
+        this.#left = true;
+        this.#drop();
+        this.#on.onEnded(message.reason);
+        return;
+      case 'refused': // the server ends the stay, for example because of a message it did not understand
+        void this.comeBack();
+        return;
+      case 'welcome':
+    }
+  }
+
+  /** @param {Participant} person */
+  #onPerson(person) {
+    if (person.id === this.me.id) {
+      this.me = { ...this.me, name: person.name, organizer: person.organizer };
+    } else {
+      const before = this.participants.get(person.id) ?? null;
+      this.participants.set(person.id, person);
+      this.#on.onPerson(before, person);
+    }
+    this.#on.onRoster();
+  }
+
+  /** @param {{ state: 'connected' | 'gone', reason?: import('./signalling.js').MediaLoss }} message */
+  #onMediaWord({ state, reason }) {
+    if (state === 'connected') return;
+    if (reason === 'handshake-failed' || reason === 'fingerprint-mismatch') this.#setStatus('blocked');
+    else void this.comeBack();
+  }
+
+  /** @param {RTCPeerConnectionState} state */
+  #onMediaState(state) {
+    if (state === 'connected') {
+      clearTimeout(this.#mediaTimer);
+      this.#setStatus('connected');
+    } else if (state === 'disconnected') {
+      this.#setStatus('interrupted');
+      clearTimeout(this.#mediaTimer);
+      this.#mediaTimer = window.setTimeout(() => this.#restartMedia(), INTERRUPTED_MS);
+    } else if (state === 'failed') {
+      this.#restartMedia();
+    }
+  }
+
+  /** A new path for the same connection (the laptop changed networks); if that does not come up, a new stay. */
+  #restartMedia() {
+    clearTimeout(this.#mediaTimer);
+    const before = this.status;
+    if (before === 'blocked' || before === 'connecting') return this.#setStatus('blocked');
+    this.#mediaTimer = window.setTimeout(() => void this.comeBack(), CONNECT_MS);
+    void this.#offer({ iceRestart: true });
+  }
+
+  /** @param {Status} status */
+  #setStatus(status) {
+    if (this.status === status) return;
+    this.status = status;
+    this.#on.onStatus(status);
+  }
+}

@@ -1,0 +1,54 @@
+// /r/{room}: from the door into the call and out again.
+
+import { CallPage } from './callpage.js';
+import { Conference } from './conference.js';
+import { Devices } from './devices.js';
+import { find } from './dom.js';
+import { language, t } from './i18n.js';
+import { startPage } from './page.js';
+import { showPrejoin } from './prejoin.js';
+import { wipe } from './settings.js';
+import { roomOfPage, takePasswordFromAddress } from './signalling.js';
+
+const password = takePasswordFromAddress();
+const room = roomOfPage();
+const devices = new Devices();
+/** @type {CallPage | null} */
+let page = null;
+
+startPage(() => page?.title() ?? t('prejoin.document', { room }));
+
+const place = find(document, '#stage-of-page', HTMLElement);
+const leaveDoor = showPrejoin(place, { room, password, devices }, async (entry) => {
+  const conference = new Conference({ room, devices, ...entry }, {
+    onRoster: () => page?.showRoster(),
+    onPictures: () => page?.showPictures(),
+    onSpeakers: () => page?.showSpeakers(),
+    onPerson: (before, after) => page?.tellPerson(before, after),
+    onChat: (message) => page?.addChat(message),
+    onStatus: (status) => page?.showStatus(status),
+    onSoundBlocked: () => page?.offerSound(),
+    onEnded: (reason) => void goodbye(conference, reason),
+  });
+  const outcome = await conference.enter();
+  if (outcome !== 'welcome') return t(`refused.${outcome}`);
+  leaveDoor();
+  page = new CallPage(place, conference, devices, () => void goodbye(conference));
+  return null;
+});
+
+/**
+ * Hanging up: everything stops, the server is told, nothing stays on the device.
+ * @param {Conference} conference
+ * @param {string} [reason]
+ */
+async function goodbye(conference, reason) {
+  const words = reason ? `#${language()}.${reason}` : `#${language()}`;
+  devices.stopAll();
+  try {
+    await conference.leave();
+    await wipe();
+  } finally {
+    location.replace(`/bye${words}`);
+  }
+}

@@ -1,0 +1,165 @@
+// The only file that knows the protocol (docs/protocol.md): REST for accounts and rooms, one WebSocket for a call.
+
+/** @typedef {{ id: string, name: string, organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} Participant */
+/** @typedef {{ microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} OwnState */
+/** @typedef {'microphone' | 'camera' | 'screen'} Source */
+/** @typedef {{ mid: string, source: Source }} SourceLine */
+/** @typedef {{ slot: string, participant: string, source: 'camera' | 'screen', height: number }} Wish */
+/** @typedef {'not-admitted' | 'full' | 'bad-message' | 'busy' | 'too-many-attempts'} Refusal */
+/** @typedef {'consent-expired' | 'close-notify' | 'handshake-failed' | 'fingerprint-mismatch'} MediaLoss */
+
+/**
+ * @typedef {{ type: 'welcome', participant: string, room: string, organizer: boolean, participants: Participant[], audio_slots: number, video_slots: number }} Welcome
+ * @typedef {Welcome
+ *   | { type: 'refused', reason: Refusal }
+ *   | { type: 'answer', sdp: string }
+ *   | { type: 'joined' | 'changed', participant: Participant }
+ *   | { type: 'left', participant: string }
+ *   | { type: 'slot', slot: string, participant: string | null, source: Source }
+ *   | { type: 'speakers', participants: string[] }
+ *   | { type: 'chat', from: string, name: string, text: string }
+ *   | { type: 'media', state: 'connected' | 'gone', reason?: MediaLoss }
+ *   | { type: 'ended', reason: 'by-organizer' | 'shutdown' }} ServerMessage
+ */
+
+const FAREWELL_MS = 400;
+
+/** One participant's WebSocket: join first, then anything else. */
+export class Signalling {
+  /** @type {WebSocket} */
+  #socket;
+  #closing = false;
+
+  /**
+   * @param {string} room
+   * @param {{ name: string, password: string | null }} join
+   * @param {{ onMessage: (message: ServerMessage) => void, onClose: () => void }} on onClose: only when nobody here asked for it
+   */
+  constructor(room, join, on) {
+    const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    this.#socket = new WebSocket(`${scheme}//${location.host}/api/v1/rooms/${encodeURIComponent(room)}/ws`);
+    this.#socket.onopen = () => this.#send({ type: 'join', name: join.name, ...(join.password === null ? {} : { password: join.password }) });
+    this.#socket.onmessage = (event) => {
+      if (!this.#closing) on.onMessage(JSON.parse(event.data));
+    };
+    this.#socket.onclose = () => {
+      if (!this.#closing) on.onClose();
+    };
+  }
+
+  /** @param {string} sdp @param {SourceLine[]} sources */
+  offer(sdp, sources) { this.#send({ type: 'offer', sdp, sources }); }
+
+  /** @param {OwnState} state */
+  state({ microphone, camera, screen, hand }) { this.#send({ type: 'state', microphone, camera, screen, hand }); }
+
+  /** @param {Wish[]} slots */
+  view(slots) { this.#send({ type: 'view', slots }); }
+
+  /** @param {string} text */
+  chat(text) { this.#send({ type: 'chat', text }); }
+
+  /** @param {string} name */
+  rename(name) { this.#send({ type: 'rename', name }); }
+
+  end() { this.#send({ type: 'end' }); }
+
+  /** Says goodbye; resolves when the server has heard it, or soon after. */
+  async leave() {
+    this.#send({ type: 'leave' });
+    const closed = new Promise((resolve) => this.#socket.addEventListener('close', resolve, { once: true }));
+    const waited = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS));
+    this.close();
+    await Promise.race([closed, waited]);
+  }
+
+  close() {
+    this.#closing = true;
+    this.#socket.close();
+  }
+
+  /** @param {object} message */
+  #send(message) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+}
+
+/** @typedef {'wrong-credentials' | 'too-many-attempts' | 'sign-in' | 'name-taken' | 'bad-name' | 'bad-password' | 'busy' | 'no-room' | 'unreachable' | 'unknown'} ErrorCode */
+/** @typedef {{ name: string, url: string, password?: string, waiting_seconds: number }} OpenedRoom */
+
+const CODES = new Set(['wrong-credentials', 'too-many-attempts', 'sign-in', 'name-taken', 'bad-name', 'bad-password', 'busy', 'no-room']);
+
+export class Refused extends Error {
+  /** @param {ErrorCode} code */
+  constructor(code) {
+    super(code);
+    this.code = code;
+  }
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [body]
+ * @returns {Promise<any>} the JSON of the answer, or null when it has none
+ */
+async function call(method, path, body) {
+  const answer = await fetch(`/api/v1/${path}`, {
+    method,
+    headers: body ? { 'content-type': 'application/json' } : {},
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  }).catch(() => { throw new Refused('unreachable'); });
+  const json = await answer.json().catch(() => null);
+  if (answer.ok) return json;
+  throw new Refused(CODES.has(json?.error) ? json.error : 'unknown');
+}
+
+/** @returns {Promise<string | null>} the account that is signed in */
+export const session = async () => (await call('GET', 'session')).account;
+
+/** @param {string} account @param {string} password @returns {Promise<void>} */
+export const login = (account, password) => call('POST', 'login', { account, password });
+
+/** @returns {Promise<void>} */
+export const logout = () => call('POST', 'logout');
+
+/**
+ * @param {{ name?: string, password?: string }} wish an empty password opens the room without one
+ * @returns {Promise<OpenedRoom>}
+ */
+export const openRoom = (wish) => call('POST', 'rooms', wish);
+
+/** @param {string} name @returns {Promise<void>} */
+export const deleteRoom = (name) => call('DELETE', `rooms/${encodeURIComponent(name)}`);
+
+const ROOM_NAME = /^[\p{L}\p{N}_-]{1,64}$/u;
+
+/** @param {string} name */
+export const isRoomName = (name) => ROOM_NAME.test(name);
+
+/** The room this page is for. */
+export function roomOfPage() {
+  const part = location.pathname.split('/')[2] ?? '';
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** Takes the password out of the address (`#p=...`), so that it stays in memory only. */
+export function takePasswordFromAddress() {
+  const found = /^#p=(.*)$/.exec(location.hash);
+  if (!found) return null;
+  history.replaceState(null, '', location.pathname + location.search);
+  try {
+    return decodeURIComponent(found[1] ?? '');
+  } catch {
+    return found[1] ?? '';
+  }
+}
+
+/** @param {string} room @param {string | null} password */
+export function invitation(room, password) {
+  return `${location.origin}/r/${encodeURIComponent(room)}${password ? `#p=${encodeURIComponent(password)}` : ''}`;
+}

@@ -1,0 +1,201 @@
+// The welcome page: a way into a room for everybody, and the opening of rooms for organizers.
+
+import { button, copy, find, input } from './dom.js';
+import { onLanguage, t } from './i18n.js';
+import { startPage } from './page.js';
+import * as server from './signalling.js';
+
+startPage(() => t('welcome.document'));
+
+/** @param {string} selector */
+const place = (selector) => find(document, selector, HTMLElement);
+
+/** @param {string} id @param {HTMLInputElement} field @param {string} text */
+function complain(id, field, text) {
+  place(id).textContent = text;
+  field.setAttribute('aria-invalid', String(text !== ''));
+  if (text) field.focus();
+}
+
+/** @param {unknown} error */
+function words(error) {
+  return t(`error.${error instanceof server.Refused ? error.code : 'unknown'}`);
+}
+
+// Join
+
+const target = input(document, 'join-target');
+
+place('#join-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const typed = target.value.trim();
+  const link = asLink(typed);
+  if (link && link.host !== location.host) return complain('#join-error', target, t('join.foreign', { host: link.host }));
+  const path = link ? link.pathname + link.hash : typed;
+  const [, room = '', hash = ''] = /^(?:.*\/r\/)?([^/#?]*)(#p=.*)?$/.exec(path) ?? [];
+  const name = decoded(room).replace(/\s+/g, '-');
+  if (!server.isRoomName(name)) return complain('#join-error', target, t('join.bad'));
+  complain('#join-error', target, '');
+  location.assign(`/r/${encodeURIComponent(name)}${hash}`);
+});
+
+/** @param {string} typed */
+function asLink(typed) {
+  try {
+    return /^https?:\/\//i.test(typed) ? new URL(typed) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+// Sign in and out
+
+/** @type {string | null} */
+let account = null;
+/** @type {server.OpenedRoom | null} */
+let opened = null;
+
+const signInForm = place('#sign-in-form');
+const openForm = place('#open-form');
+const accountField = input(document, 'account');
+const passwordField = input(document, 'password');
+
+function show() {
+  signInForm.hidden = account !== null;
+  openForm.hidden = account === null || opened !== null;
+  place('#opened').hidden = account === null || opened === null;
+  place('#signed-in-as').textContent = account === null ? '' : t('open.signedin', { account });
+  if (opened) showOpened(opened);
+}
+
+/**
+ * Runs one request of a form: the button rests meanwhile, and an error is told in words.
+ * @param {HTMLButtonElement} pressed
+ * @param {string} errorPlace
+ * @param {() => Promise<void>} work
+ */
+async function attempt(pressed, errorPlace, work) {
+  pressed.disabled = true;
+  place(errorPlace).textContent = '';
+  place('#open-status').textContent = '';
+  try {
+    await work();
+  } catch (error) {
+    place(errorPlace).textContent = words(error);
+    if (error instanceof server.Refused && error.code === 'sign-in') {
+      account = null;
+      place('#sign-in-error').textContent = words(error);
+    }
+  } finally {
+    pressed.disabled = false;
+    show();
+  }
+}
+
+signInForm.addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (!accountField.value.trim()) return accountField.focus();
+  if (!passwordField.value) return passwordField.focus();
+  void attempt(button(document, 'sign-in'), '#sign-in-error', async () => {
+    await server.login(accountField.value.trim(), passwordField.value);
+    account = accountField.value.trim();
+    passwordField.value = '';
+    show();
+    roomName.focus();
+  });
+});
+
+button(document, 'sign-out').addEventListener('click', (event) => {
+  void attempt(/** @type {HTMLButtonElement} */ (event.currentTarget), '#open-error', async () => {
+    await server.logout();
+    account = null;
+    opened = null;
+    show();
+    accountField.focus();
+  });
+});
+
+// Open a room
+
+const roomName = input(document, 'room-name');
+const roomPassword = input(document, 'room-password');
+const noPassword = input(document, 'no-password');
+
+noPassword.addEventListener('change', () => {
+  roomPassword.disabled = noPassword.checked;
+  if (noPassword.checked) roomPassword.value = '';
+});
+
+openForm.addEventListener('submit', (event) => {
+  event.preventDefault();
+  const name = roomName.value.trim().replace(/\s+/g, '-');
+  if (name && !server.isRoomName(name)) return complain('#open-error', roomName, t('error.bad-name'));
+  roomName.removeAttribute('aria-invalid');
+  void attempt(button(document, 'open-room'), '#open-error', async () => {
+    opened = await server.openRoom({
+      ...(name ? { name } : {}),
+      ...(noPassword.checked ? { password: '' } : roomPassword.value ? { password: roomPassword.value } : {}),
+    });
+    show();
+    place('#opened-heading').focus();
+  });
+});
+
+/** @param {server.OpenedRoom} room */
+function showOpened(room) {
+  const link = input(document, 'room-link');
+  const enter = find(document, '[data-testid="enter-room"]', HTMLAnchorElement);
+  place('#opened-heading').textContent = t('open.ready', { room: room.name });
+  link.value = room.url;
+  place('#link-hint').textContent = t(room.password ? 'open.link.hint' : 'open.link.hint.none');
+  place('#shown-password').hidden = !room.password;
+  input(document, 'shown-password').value = room.password ?? '';
+  const minutes = room.waiting_seconds / 60;
+  place('#waits').textContent = Number.isInteger(minutes)
+    ? t('open.waits', { minutes }) : t('open.waits.seconds', { seconds: room.waiting_seconds });
+  const url = new URL(room.url, location.href);
+  enter.href = url.pathname + url.hash; // on this origin, whatever name the server gives itself
+}
+
+for (const [testid, field] of /** @type {const} */ ([['copy-link', 'room-link'], ['copy-password', 'shown-password']])) {
+  button(document, testid).addEventListener('click', (event) => {
+    const pressed = /** @type {HTMLButtonElement} */ (event.currentTarget);
+    const source = input(document, field);
+    source.select();
+    void copy(find(pressed, '[data-t]', HTMLElement), source.value, t('copied'));
+  });
+}
+
+input(document, 'room-link').addEventListener('focus', (event) => /** @type {HTMLInputElement} */ (event.currentTarget).select());
+
+function anotherRoom() {
+  opened = null;
+  roomName.value = '';
+  roomPassword.value = '';
+  show();
+  roomName.focus();
+}
+
+button(document, 'open-another').addEventListener('click', anotherRoom);
+
+button(document, 'delete-room').addEventListener('click', (event) => {
+  const room = opened;
+  if (!room) return;
+  void attempt(/** @type {HTMLButtonElement} */ (event.currentTarget), '#opened-error', async () => {
+    await server.deleteRoom(room.name);
+    anotherRoom();
+    place('#open-status').textContent = t('open.deleted');
+  });
+});
+
+onLanguage(show);
+server.session().then((name) => { account = name; show(); }, () => show());

@@ -1,0 +1,20 @@
+//! Pinning a thread to a core.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem;
+
+/// Binds the calling thread to `core`; fails when the core does not exist or the affinity mask forbids it.
+pub fn pin_to_core(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: a cpu_set_t is plain bits, for which zero is a value; CPU_SET stays inside it because core was checked
+    // above; sched_setaffinity only reads the set for the duration of the call.
+    let failed = unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,639 @@
+//! One worker's UDP socket: opening it, addresses and control messages as the kernel reads and writes them, and sending
+//! whole batches by sendmmsg.
+//!
+//! Addresses and control messages are encoded byte by byte, so that `unsafe` is left to the system calls themselves.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+
+use socket2::{Domain, Protocol, Type};
+
+use super::IoCounters;
+use crate::egress::{Departure, Egress};
+use crate::id::Path;
+
+/// What [`super::Net::open`] binds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOptions {
+    /// `None` binds every address, IPv6 and IPv4 in one socket.
+    pub bind: Option<IpAddr>,
+    /// 0 lets the kernel choose.
+    pub port: u16,
+    /// 0 keeps the kernel's default. The kernel may grant less (`net.core.rmem_max`).
+    pub receive_buffer_bytes: usize,
+    /// 0 keeps the kernel's default. The kernel may grant less (`net.core.wmem_max`).
+    pub send_buffer_bytes: usize,
+}
+
+/// Larger datagrams are dropped on arrival: nothing that WebRTC sends is larger than an Ethernet frame.
+pub const DATAGRAM_BYTES_MAX: usize = 1920;
+
+/// A bound socket that reports and obeys our own address of each datagram.
+pub(super) struct Socket {
+    inner: socket2::Socket,
+    family: Family,
+    port: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Family {
+    V4,
+    /// Speaks to IPv4 as well, by mapped addresses.
+    V6,
+}
+
+impl Socket {
+    pub(super) fn open(options: &SocketOptions) -> io::Result<Socket> {
+        let opened = match options.bind {
+            Some(IpAddr::V4(_)) => Socket::bind(Family::V4, options),
+            Some(IpAddr::V6(_)) => Socket::bind(Family::V6, options),
+            None => Socket::bind(Family::V6, options).or_else(|error| match error.raw_os_error() {
+                Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => Socket::bind(Family::V4, options),
+                Some(_) | None => Err(error),
+            }),
+        };
+        opened.map_err(|error| {
+            let what = match error.raw_os_error() {
+                Some(libc::EADDRINUSE) => "another process has it; stop that one or configure another port",
+                Some(libc::EADDRNOTAVAIL) => "this machine does not have the configured bind address",
+                Some(libc::EACCES) => "ports below 1024 need CAP_NET_BIND_SERVICE",
+                Some(_) | None => "the system says why",
+            };
+            io::Error::new(error.kind(), format!("cannot open UDP port {}: {what} ({error})", options.port))
+        })
+    }
+
+    fn bind(family: Family, options: &SocketOptions) -> io::Result<Socket> {
+        let (domain, any) = match family {
+            Family::V4 => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Family::V6 => (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        };
+        let inner = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if family == Family::V6 {
+            inner.set_only_v6(false)?;
+        }
+        if options.receive_buffer_bytes > 0 {
+            inner.set_recv_buffer_size(options.receive_buffer_bytes)?;
+        }
+        if options.send_buffer_bytes > 0 {
+            inner.set_send_buffer_size(options.send_buffer_bytes)?;
+        }
+        inner.bind(&SocketAddr::new(options.bind.unwrap_or(any), options.port).into())?;
+        let port = inner.local_addr()?.as_socket().map_or(options.port, |address| address.port());
+        let socket = Socket { inner, family, port };
+        match family {
+            Family::V4 => socket.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
+            Family::V6 => socket.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?,
+        }
+        Ok(socket)
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Socket> {
+        Ok(Socket { inner: self.inner.try_clone()?, ..*self })
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the kernel knows segmented sends (Linux 4.18).
+    fn knows_segmentation(&self) -> bool {
+        self.set(libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+    }
+
+    /// Without checksums the kernel refuses segmented sends with EINVAL.
+    #[cfg(test)]
+    pub(super) fn refuse_segmentation(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
+    }
+
+    fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
+        // SAFETY: the kernel reads size_of::<i32>() bytes from `value`, which outlives the call.
+        let status = unsafe {
+            let len = size_of::<i32>() as libc::socklen_t;
+            libc::setsockopt(self.fd(), level, option, ptr::from_ref(&value).cast(), len)
+        };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("family", &self.family)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A `sockaddr_in` or `sockaddr_in6` as bytes.
+pub(super) type Name = [u8; NAME_BYTES];
+
+pub(super) const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
+
+/// Control messages of one datagram in either direction: the address of our own and a segment size.
+pub(super) type Control = [u8; CONTROL_BYTES];
+
+pub(super) const CONTROL_BYTES: usize = control_space(PKTINFO6_BYTES) + control_space(size_of::<u16>());
+
+const PKTINFO4_BYTES: usize = size_of::<libc::in_pktinfo>();
+const PKTINFO6_BYTES: usize = size_of::<libc::in6_pktinfo>();
+
+/// The kernel's `struct cmsghdr`: a `size_t` length, then level and type.
+const CONTROL_HEADER_BYTES: usize = size_of::<usize>() + 2 * size_of::<i32>();
+
+const fn control_space(data_bytes: usize) -> usize {
+    (CONTROL_HEADER_BYTES + data_bytes).next_multiple_of(size_of::<usize>())
+}
+
+/// Where one message goes and how, encoded for the kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Label {
+    pub(super) name: Name,
+    pub(super) name_len: usize,
+    pub(super) control: Control,
+    pub(super) control_len: usize,
+}
+
+impl Label {
+    pub(super) const EMPTY: Label =
+        Label { name: [0; NAME_BYTES], name_len: 0, control: [0; CONTROL_BYTES], control_len: 0 };
+
+    /// `segment_bytes` of `None` sends one plain datagram.
+    pub(super) fn write(&mut self, socket: &Socket, path: &Path, segment_bytes: Option<usize>) {
+        self.name_len = match (socket.family, path.remote) {
+            (Family::V4, SocketAddr::V4(remote)) => write_name4(&mut self.name, remote),
+            // An IPv4 socket refuses the name of an IPv6 remote; no datagram can have come from there.
+            (Family::V4, SocketAddr::V6(_)) | (Family::V6, _) => write_name6(&mut self.name, path.remote),
+        };
+        self.control_len = 0;
+        match (socket.family, path.local) {
+            (Family::V4, Some(IpAddr::V4(local))) => {
+                let mut pktinfo = [0; PKTINFO4_BYTES];
+                pktinfo[4..8].copy_from_slice(&local.octets());
+                self.push_control(libc::IPPROTO_IP, libc::IP_PKTINFO, &pktinfo);
+            }
+            (Family::V6, Some(local)) => {
+                let mut pktinfo = [0; PKTINFO6_BYTES];
+                pktinfo[..16].copy_from_slice(&mapped(local).octets());
+                self.push_control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &pktinfo);
+            }
+            (Family::V4, Some(IpAddr::V6(_)) | None) | (Family::V6, None) => {}
+        }
+        if let Some(segment_bytes) = segment_bytes {
+            let segment_bytes = segment_bytes as u16;
+            self.push_control(libc::SOL_UDP, libc::UDP_SEGMENT, &segment_bytes.to_ne_bytes());
+        }
+    }
+
+    fn push_control(&mut self, level: i32, kind: i32, data: &[u8]) {
+        let message = &mut self.control[self.control_len..][..control_space(data.len())];
+        let len = CONTROL_HEADER_BYTES + data.len();
+        let (header, rest) = message.split_at_mut(CONTROL_HEADER_BYTES);
+        header[..size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());
+        header[size_of::<usize>()..][..4].copy_from_slice(&level.to_ne_bytes());
+        header[size_of::<usize>() + 4..].copy_from_slice(&kind.to_ne_bytes());
+        rest[..data.len()].copy_from_slice(data);
+        self.control_len += message.len();
+    }
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
+fn write_name4(out: &mut Name, remote: SocketAddrV4) -> usize {
+    out[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+    out[2..4].copy_from_slice(&remote.port().to_be_bytes());
+    out[4..8].copy_from_slice(&remote.ip().octets());
+    out[8..16].fill(0);
+    size_of::<libc::sockaddr_in>()
+}
+
+fn write_name6(out: &mut Name, remote: SocketAddr) -> usize {
+    let scope = match remote {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(v6) => v6.scope_id(),
+    };
+    out[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+    out[2..4].copy_from_slice(&remote.port().to_be_bytes());
+    out[4..8].fill(0);
+    out[8..24].copy_from_slice(&mapped(remote.ip()).octets());
+    out[24..28].copy_from_slice(&scope.to_ne_bytes());
+    NAME_BYTES
+}
+
+/// Reads what the kernel wrote about an arrived datagram. A mapped address becomes IPv4.
+pub(super) fn read_path(name: &[u8], control: &[u8]) -> Option<Path> {
+    Some(Path { remote: read_name(name)?, local: read_local(control) })
+}
+
+fn read_name(name: &[u8]) -> Option<SocketAddr> {
+    let family = i32::from(u16::from_ne_bytes(*name.first_chunk()?));
+    let port = u16::from_be_bytes(*name.get(2..)?.first_chunk()?);
+    match family {
+        libc::AF_INET => {
+            let octets: [u8; 4] = *name.get(4..)?.first_chunk()?;
+            Some(SocketAddr::from((octets, port)))
+        }
+        libc::AF_INET6 => {
+            let octets: [u8; 16] = *name.get(8..)?.first_chunk()?;
+            let scope = u32::from_ne_bytes(*name.get(24..)?.first_chunk()?);
+            let ip = Ipv6Addr::from(octets);
+            match ip.to_ipv4_mapped() {
+                Some(v4) => Some(SocketAddr::from((v4, port))),
+                None => Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn read_local(mut control: &[u8]) -> Option<IpAddr> {
+    while let Some((header, _)) = control.split_at_checked(CONTROL_HEADER_BYTES) {
+        let (len, kind) = header.split_at(size_of::<usize>());
+        let len = usize::from_ne_bytes(*len.first_chunk()?);
+        let level = i32::from_ne_bytes(*kind.first_chunk()?);
+        let kind = i32::from_ne_bytes(*kind.last_chunk()?);
+        let data = control.get(CONTROL_HEADER_BYTES..len)?;
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                let destination: [u8; 4] = *data.get(8..)?.first_chunk()?;
+                return Some(IpAddr::from(destination));
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let destination: [u8; 16] = *data.first_chunk()?;
+                return Some(IpAddr::from(destination).to_canonical());
+            }
+            (_, _) => control = control.get(len.next_multiple_of(size_of::<usize>())..)?,
+        }
+    }
+    None
+}
+
+/// Whether trains leave as segmented sends.
+///
+/// A path whose MTU is below the segment size refuses by itself, and one receiver must not slow down the others; so only
+/// refusals without a success between them switch segmentation off for good.
+#[derive(Debug)]
+pub(super) struct Segmentation {
+    on: bool,
+    refused_in_a_row: u32,
+}
+
+/// After so many refusals it is the kernel or the device, not a path.
+const REFUSED_IN_A_ROW_MAX: u32 = 32;
+
+impl Segmentation {
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    pub(super) fn accepted(&mut self) {
+        self.refused_in_a_row = 0;
+    }
+
+    /// A train was refused as one send, and its packets were then sent one by one.
+    fn refused(&mut self) {
+        self.refused_in_a_row += 1;
+        if self.refused_in_a_row >= REFUSED_IN_A_ROW_MAX {
+            self.on = false;
+        }
+    }
+
+    /// Deals with a send that failed: a train whose segmentation may be the cause goes packet by packet, anything else
+    /// is lost.
+    pub(super) fn failed(
+        &mut self,
+        errno: i32,
+        socket: &Socket,
+        egress: &Egress,
+        departure: &Departure,
+        counters: &mut IoCounters,
+    ) {
+        let refusal = matches!(errno, libc::EINVAL | libc::EIO | libc::EMSGSIZE);
+        if departure.segments() == 1 || !refusal {
+            counters.send_errors += 1;
+        } else if send_apart(socket, egress, departure, counters) {
+            self.refused();
+        }
+    }
+}
+
+/// Messages that leave by one sendmmsg. Everything is allocated once.
+pub(super) struct SendBatch {
+    pub(super) segmentation: Segmentation,
+    departures: Vec<Departure>,
+    pieces: Vec<Piece>,
+    labels: Vec<Label>,
+    iovecs: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+/// One message: bytes of one departure.
+struct Piece {
+    departure: usize,
+    range: Range<usize>,
+    segments: u64,
+}
+
+/// sendmmsg gains nothing measurable beyond this.
+const BATCH: usize = 64;
+
+impl SendBatch {
+    pub(super) fn new(socket: &Socket) -> SendBatch {
+        let iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        let header = libc::mmsghdr { msg_hdr: empty_header(), msg_len: 0 };
+        SendBatch {
+            segmentation: Segmentation { on: socket.knows_segmentation(), refused_in_a_row: 0 },
+            departures: Vec::with_capacity(BATCH),
+            pieces: Vec::with_capacity(BATCH),
+            labels: vec![Label::EMPTY; BATCH],
+            iovecs: vec![iovec; BATCH],
+            headers: vec![header; BATCH],
+        }
+    }
+
+    /// Sends everything that is ready. What the kernel refuses is dropped and counted.
+    pub(super) fn flush(&mut self, socket: &Socket, egress: &mut Egress, counters: &mut IoCounters) {
+        loop {
+            while self.departures.len() < BATCH
+                && let Some(departure) = egress.take_ready()
+            {
+                self.departures.push(departure);
+            }
+            if self.departures.is_empty() {
+                return;
+            }
+            for index in 0..self.departures.len() {
+                let Departure { segment_bytes, len, .. } = self.departures[index];
+                if self.segmentation.is_on() {
+                    self.push(socket, egress, counters, index, 0..len);
+                    continue;
+                }
+                for start in (0..len).step_by(segment_bytes) {
+                    self.push(socket, egress, counters, index, start..len.min(start + segment_bytes));
+                }
+            }
+            self.send(socket, egress, counters);
+            for departure in self.departures.drain(..) {
+                egress.release(departure);
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        socket: &Socket,
+        egress: &Egress,
+        counters: &mut IoCounters,
+        departure: usize,
+        range: Range<usize>,
+    ) {
+        if self.pieces.len() == BATCH {
+            self.send(socket, egress, counters);
+        }
+        let Departure { path, segment_bytes, .. } = &self.departures[departure];
+        let train = (range.len() > *segment_bytes).then_some(*segment_bytes);
+        let segments = range.len().div_ceil(*segment_bytes) as u64;
+        self.labels[self.pieces.len()].write(socket, path, train);
+        self.pieces.push(Piece { departure, range, segments });
+    }
+
+    fn send(&mut self, socket: &Socket, egress: &Egress, counters: &mut IoCounters) {
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let bytes = &egress.bytes(&self.departures[piece.departure])[piece.range.clone()];
+            self.iovecs[index] =
+                libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        }
+        let labels = self.labels.as_ptr();
+        let iovecs = self.iovecs.as_mut_ptr();
+        for (index, header) in self.headers[..self.pieces.len()].iter_mut().enumerate() {
+            // SAFETY: index < pieces.len() <= BATCH, the length of both vectors.
+            header.msg_hdr = unsafe { outgoing_header(labels.add(index), iovecs.add(index)) };
+        }
+
+        let mut done = 0;
+        while done < self.pieces.len() {
+            let rest = &mut self.headers[done..self.pieces.len()];
+            // SAFETY: each header points at a label and an iovec of `self` that no one writes until the call returns,
+            // each iovec at bytes of a block that `egress`, borrowed here, keeps; the kernel only reads them.
+            let sent = unsafe {
+                libc::sendmmsg(socket.fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT as _)
+            };
+            if sent > 0 {
+                for piece in &self.pieces[done..done + sent as usize] {
+                    counters.sent(piece.segments, piece.range.len());
+                    if piece.segments > 1 {
+                        self.segmentation.accepted();
+                    }
+                }
+                done += sent as usize;
+                continue;
+            }
+            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+            if errno == libc::EINTR {
+                continue;
+            }
+            // The error belongs to the first message only.
+            let piece = &self.pieces[done];
+            if piece.segments > 1 {
+                let departure = &self.departures[piece.departure];
+                self.segmentation.failed(errno, socket, egress, departure, counters);
+            } else {
+                counters.send_errors += 1;
+            }
+            done += 1;
+        }
+        self.pieces.clear();
+    }
+}
+
+impl fmt::Debug for SendBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendBatch").field("segmentation", &self.segmentation).finish_non_exhaustive()
+    }
+}
+
+/// Sends a refused train packet by packet. The slow path: one system call each. False when nothing left.
+fn send_apart(socket: &Socket, egress: &Egress, departure: &Departure, counters: &mut IoCounters) -> bool {
+    let mut any = false;
+    let mut label = Label::EMPTY;
+    label.write(socket, &departure.path, None);
+    for packet in egress.bytes(departure).chunks(departure.segment_bytes) {
+        let mut iovec = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+        // SAFETY: label, iovec and packet outlive the call, and the kernel only reads them.
+        let sent = unsafe {
+            let header = outgoing_header(&raw const label, &raw mut iovec);
+            libc::sendmsg(socket.fd(), &raw const header, libc::MSG_DONTWAIT)
+        };
+        if sent < 0 {
+            counters.send_errors += 1;
+        } else {
+            counters.sent(1, packet.len());
+            any = true;
+        }
+    }
+    any
+}
+
+/// A header for sending one iovec to where `label` says.
+///
+/// # Safety
+/// `label` must be valid for reads. The header is good as long as `label` and `iovec` stay where they are.
+pub(super) unsafe fn outgoing_header(label: *const Label, iovec: *mut libc::iovec) -> libc::msghdr {
+    let mut header = empty_header();
+    // SAFETY: the caller's promise.
+    unsafe {
+        header.msg_name = (&raw const (*label).name).cast_mut().cast();
+        header.msg_namelen = (*label).name_len as libc::socklen_t;
+        header.msg_control = (&raw const (*label).control).cast_mut().cast();
+        header.msg_controllen = (*label).control_len as _;
+    }
+    header.msg_iov = iovec;
+    header.msg_iovlen = 1;
+    header
+}
+
+pub(super) fn empty_header() -> libc::msghdr {
+    // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::egress::Train;
+
+    fn open(bind: Option<IpAddr>) -> Socket {
+        Socket::open(&SocketOptions { bind, ..SocketOptions::default() }).unwrap()
+    }
+
+    fn loopback() -> (Socket, UdpSocket, Path) {
+        let socket = open(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let path = Path { remote: peer.local_addr().unwrap(), local: None };
+        (socket, peer, path)
+    }
+
+    fn commit(egress: &mut Egress, path: &Path, sizes: &[usize]) {
+        let mut train = Train::default();
+        for &size in sizes {
+            egress.reserve(&mut train, path, size).unwrap().fill(size as u8);
+            egress.commit(&mut train);
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_in_the_error() {
+        let first = open(None);
+        let error =
+            Socket::open(&SocketOptions { port: first.port(), ..SocketOptions::default() }).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&format!("UDP port {}: another process", first.port())));
+    }
+
+    #[test]
+    fn a_written_name_reads_back_canonical() {
+        let mut name = [0; NAME_BYTES];
+        let v4_only = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 4000);
+        let v4 = SocketAddr::V4(v4_only);
+        let v6: SocketAddr = "[2001:db8::7]:4000".parse().unwrap();
+        let scoped =
+            SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 4000, 0, 3));
+        let len = write_name4(&mut name, v4_only);
+        assert_eq!(read_name(&name[..len]), Some(v4));
+        for remote in [v4, v6, scoped] {
+            let len = write_name6(&mut name, remote);
+            assert_eq!(read_name(&name[..len]), Some(remote));
+        }
+        assert_eq!(read_name(&[]), None);
+        assert_eq!(read_name(&[0; NAME_BYTES]), None);
+    }
+
+    #[test]
+    fn our_own_address_is_found_among_other_control_messages() {
+        let socket = open(None);
+        let mut label = Label::EMPTY;
+        let local: IpAddr = "192.0.2.9".parse().unwrap();
+        let path = Path { remote: "192.0.2.7:4000".parse().unwrap(), local: Some(local) };
+        label.write(&socket, &path, Some(1200));
+        assert_eq!(read_local(&label.control[..label.control_len]), Some(local));
+
+        let mut control = [0; 2 * CONTROL_BYTES];
+        let segment = control_space(2);
+        control[..segment].copy_from_slice(&label.control[label.control_len - segment..label.control_len]);
+        control[segment..segment + label.control_len].copy_from_slice(&label.control[..label.control_len]);
+        assert_eq!(read_local(&control), Some(local));
+    }
+
+    #[test]
+    fn broken_control_messages_name_no_address() {
+        assert_eq!(read_local(&[]), None);
+        assert_eq!(read_local(&[0; CONTROL_BYTES]), None);
+        assert_eq!(read_local(&[0xff; CONTROL_BYTES]), None);
+    }
+
+    #[test]
+    fn a_refused_train_arrives_as_single_packets() {
+        let (socket, peer, path) = loopback();
+        socket.refuse_segmentation().unwrap();
+        let mut batch = SendBatch::new(&socket);
+        let mut egress = Egress::new(4, 4096, 44);
+        let mut counters = IoCounters::default();
+        commit(&mut egress, &path, &[100, 100, 40]);
+        batch.flush(&socket, &mut egress, &mut counters);
+        let mut buffer = [0; 2048];
+        for len in [100, 100, 40] {
+            assert_eq!(peer.recv(&mut buffer).unwrap(), len);
+        }
+        assert_eq!((counters.sends, counters.datagrams_out, counters.send_errors), (3, 3, 0));
+        assert!(batch.segmentation.is_on(), "one refusal may be the path's");
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_every_train_is_not_asked_again() {
+        let (socket, peer, path) = loopback();
+        socket.refuse_segmentation().unwrap();
+        let mut batch = SendBatch::new(&socket);
+        let mut egress = Egress::new(4, 4096, 44);
+        let mut counters = IoCounters::default();
+        let mut buffer = [0; 2048];
+        for _ in 0..REFUSED_IN_A_ROW_MAX + 3 {
+            commit(&mut egress, &path, &[100, 100, 40]);
+            batch.flush(&socket, &mut egress, &mut counters);
+            for len in [100, 100, 40] {
+                assert_eq!(peer.recv(&mut buffer).unwrap(), len);
+            }
+        }
+        assert!(!batch.segmentation.is_on());
+        assert_eq!(egress.free_blocks(), 4);
+    }
+
+    #[test]
+    fn a_success_between_refusals_keeps_segmentation_on() {
+        let mut segmentation = Segmentation { on: true, refused_in_a_row: 0 };
+        for _ in 0..10 * REFUSED_IN_A_ROW_MAX {
+            segmentation.refused();
+            segmentation.accepted();
+        }
+        assert!(segmentation.is_on());
+    }
+}

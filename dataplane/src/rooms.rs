@@ -1,0 +1,368 @@
+//! The rooms of one worker and the maps that find a datagram's participant: by address, and for connectivity checks by
+//! ufrag. Sans-IO. The only place that knows which address belongs to whom; an entry goes with its participant.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::config::Limits;
+use crate::counters::{Counters, Dropped};
+use crate::egress::Egress;
+use crate::id::{ParticipantId, Path, RoomId, Ssrc};
+use crate::link::{Command, Event, Refusal};
+use crate::sfu::dtls::Certificate;
+use crate::sfu::participant::{Participant, Seeds};
+use crate::sfu::room::{Room, Turn};
+use crate::sfu::slab::{Key, Slab};
+use crate::sfu::transport::{Transport, TransportEvent};
+use crate::wire::{self, Kind, stun};
+
+/// Fills a slice with random bytes; seeded in the simulation.
+pub(crate) type Random = Box<dyn FnMut(&mut [u8])>;
+
+pub(crate) struct Rooms {
+    rooms: Slab<Room>,
+    room_ids: HashMap<RoomId, Key<Room>>,
+    addresses: HashMap<SocketAddr, Seat>,
+    ufrags: HashMap<String, Seat>,
+    pub(crate) counters: Counters,
+    pub(crate) events: VecDeque<Event>,
+    certificate: Certificate,
+    limits: Limits,
+    epoch: Instant,
+    random: Random,
+}
+
+/// Who sits where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seat {
+    room: Key<Room>,
+    participant: Key<Participant>,
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rooms").field("rooms", &self.rooms.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rooms {
+    pub(crate) fn new(certificate: Certificate, limits: Limits, epoch: Instant, random: Random) -> Rooms {
+        Rooms {
+            rooms: Slab::new(),
+            room_ids: HashMap::new(),
+            addresses: HashMap::new(),
+            ufrags: HashMap::new(),
+            counters: Counters::default(),
+            events: VecDeque::with_capacity(limits.events_max.min(1024)),
+            certificate,
+            limits,
+            epoch,
+            random,
+        }
+    }
+
+    /// A datagram from the network. Anything may be in it; what cannot be used is counted and forgotten.
+    pub(crate) fn on_datagram(&mut self, now: Instant, path: &Path, bytes: &mut [u8], egress: &mut Egress) {
+        let result = match wire::classify(bytes) {
+            Some(Kind::Stun) => self.on_stun(now, path, bytes, egress),
+            Some(Kind::Dtls) => self.on_dtls(now, path, bytes, egress),
+            Some(Kind::Rtp) => {
+                self.with_room(now, path, egress, |room, key, turn| room.on_rtp(key, path, bytes, turn))
+            }
+            Some(Kind::Rtcp) => {
+                self.with_room(now, path, egress, |room, key, turn| room.on_rtcp(key, path, bytes, turn))
+            }
+            None => Err(Dropped::NotOurs),
+        };
+        if let Err(reason) = result {
+            self.counters.drop(reason);
+        }
+    }
+
+    pub(crate) fn on_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::OpenRoom { room } => {
+                if !self.room_ids.contains_key(&room) {
+                    let key = self.rooms.insert(Room::new(room, now));
+                    self.room_ids.insert(room, key);
+                }
+            }
+            Command::CloseRoom { room } => self.close_room(room),
+            Command::Join { room, participant, transport } => {
+                let ufrag = transport.local.ufrag.clone();
+                let transport = Transport::new(transport, &self.certificate, &self.limits, now);
+                if let Err(why) = self.join(room, participant, transport, ufrag) {
+                    self.events.push_back(Event::Refused { room, participant, why });
+                }
+            }
+            Command::Negotiate { room, participant, media } => {
+                let random = &mut self.random;
+                let mut seed = || {
+                    let mut bytes = [0; 8];
+                    random(&mut bytes);
+                    u64::from_be_bytes(bytes)
+                };
+                let media = crate::link::MediaSpec {
+                    slots: media.slots.into_iter().take(self.limits.slots_max).collect(),
+                    ..media
+                };
+                if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
+                    room.negotiate(key, media, &mut seed, &mut self.events);
+                }
+            }
+            Command::RestartIce { room, participant, local } => {
+                let Some(room_key) = self.room_ids.get(&room).copied() else { return };
+                let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) else {
+                    return;
+                };
+                let Some(participant) = room.participant_mut(key) else { return };
+                let seat = Seat { room: room_key, participant: key };
+                self.ufrags.insert(local.ufrag.clone(), seat);
+                participant.transport.restart_ice(local);
+                self.settle(seat);
+            }
+            Command::View { room, participant, wishes } => {
+                if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
+                    room.view(key, &wishes, &mut self.events);
+                }
+            }
+            Command::Switch { room, participant, source, on } => {
+                if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
+                    room.switch(key, source, on, &mut self.events);
+                }
+            }
+            Command::Leave { room, participant } => {
+                let Some(room_key) = self.room_ids.get(&room).copied() else { return };
+                let Some((_, key)) = find(&mut self.rooms, &self.room_ids, room, participant) else { return };
+                self.remove(Seat { room: room_key, participant: key });
+            }
+            Command::Snapshot { .. } | Command::Shutdown => {}
+        }
+    }
+
+    /// The earliest moment at which [`Rooms::on_timeout`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.rooms.iter().filter_map(|(_, room)| room.next_tick()).min()
+    }
+
+    /// Everything that is due at `now`. `flush` is called between rooms so that no room's reports fill the send blocks.
+    pub(crate) fn on_timeout(
+        &mut self,
+        now: Instant,
+        egress: &mut Egress,
+        mut flush: impl FnMut(&mut Egress),
+    ) {
+        let due: Vec<Key<Room>> = self
+            .rooms
+            .iter()
+            .filter(|(_, room)| room.next_tick().is_some_and(|at| at <= now))
+            .map(|(key, _)| key)
+            .collect();
+        for room_key in due {
+            self.on_transport_timeouts(now, room_key, egress);
+            if let Some(room) = self.rooms.find_mut(room_key) {
+                let mut turn = Turn {
+                    now,
+                    epoch: self.epoch,
+                    egress,
+                    counters: &mut self.counters,
+                    events: &mut self.events,
+                    limits: &self.limits,
+                };
+                room.on_tick(&mut turn);
+            }
+            flush(egress);
+        }
+    }
+
+    /// Ids of all rooms and their participants, for a control plane that wants to know.
+    pub(crate) fn census(&self) -> Vec<(RoomId, Vec<ParticipantId>)> {
+        self.rooms
+            .iter()
+            .map(|(_, room)| (room.id, room.participants().map(|(_, p)| p.id).collect()))
+            .collect()
+    }
+
+    fn on_stun(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        bytes: &[u8],
+        egress: &mut Egress,
+    ) -> Result<(), Dropped> {
+        let message = stun::Message::parse(bytes).map_err(|_| Dropped::MalformedStun)?;
+        let ufrag = message.local_ufrag().ok_or(Dropped::StunUnauthentic)?;
+        let seat = *self.ufrags.get(ufrag).ok_or(Dropped::UnknownUfrag)?;
+        let participant = seat_of(&mut self.rooms, seat).ok_or(Dropped::UnknownUfrag)?;
+        let authentic =
+            participant.transport.on_stun(now, path, &message, bytes.len(), egress, &mut self.counters);
+        if authentic {
+            self.learn(path.remote, seat);
+        }
+        self.settle(seat);
+        Ok(())
+    }
+
+    fn on_dtls(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        bytes: &[u8],
+        egress: &mut Egress,
+    ) -> Result<(), Dropped> {
+        let seat = *self.addresses.get(&path.remote).ok_or(Dropped::UnknownAddress)?;
+        let participant = seat_of(&mut self.rooms, seat).ok_or(Dropped::UnknownAddress)?;
+        participant.transport.on_dtls(now, path, bytes, egress, &mut self.counters);
+        self.settle(seat);
+        Ok(())
+    }
+
+    fn with_room(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        egress: &mut Egress,
+        work: impl FnOnce(&mut Room, Key<Participant>, &mut Turn<'_>) -> Result<(), Dropped>,
+    ) -> Result<(), Dropped> {
+        let seat = self.addresses.get(&path.remote).ok_or(Dropped::UnknownAddress)?;
+        let room = self.rooms.find_mut(seat.room).ok_or(Dropped::UnknownAddress)?;
+        let mut turn = Turn {
+            now,
+            epoch: self.epoch,
+            egress,
+            counters: &mut self.counters,
+            events: &mut self.events,
+            limits: &self.limits,
+        };
+        work(room, seat.participant, &mut turn)
+    }
+
+    /// An authenticated check came from `address`: from now on it belongs to `seat`, whoever had it before.
+    fn learn(&mut self, address: SocketAddr, seat: Seat) {
+        if let Some(before) = self.addresses.insert(address, seat) {
+            if before == seat {
+                return;
+            }
+            // Client ports are used again quickly, and a NAT may hand one to somebody else.
+            if let Some(participant) = seat_of(&mut self.rooms, before) {
+                participant.transport.forget_path(&address);
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        room_id: RoomId,
+        id: ParticipantId,
+        transport: Transport,
+        ufrag: String,
+    ) -> Result<(), Refusal> {
+        let room_key = *self.room_ids.get(&room_id).ok_or(Refusal::NoSuchRoom)?;
+        let mut bytes = [0; 20];
+        (self.random)(&mut bytes);
+        let mut ssrc = [0; 4];
+        ssrc.copy_from_slice(&bytes[..4]);
+        let mut cname = [0; 16];
+        for (to, from) in cname.iter_mut().zip(&bytes[4..]) {
+            *to = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[usize::from(from % 32)];
+        }
+        let seeds = Seeds { ssrc: Ssrc(u32::from_be_bytes(ssrc) | 1), cname };
+        let room = self.rooms.find_mut(room_key).ok_or(Refusal::NoSuchRoom)?;
+        let participant = room.join(id, transport, seeds, &self.limits)?;
+        self.ufrags.insert(ufrag, Seat { room: room_key, participant });
+        self.counters.participants += 1;
+        Ok(())
+    }
+
+    fn close_room(&mut self, id: RoomId) {
+        if let Some(key) = self.room_ids.get(&id).copied() {
+            let keys: Vec<_> =
+                self.rooms.find(key).into_iter().flat_map(|r| r.participants().map(|(k, _)| k)).collect();
+            for participant in keys {
+                self.remove(Seat { room: key, participant });
+            }
+            self.room_ids.remove(&id);
+            self.rooms.remove(key);
+        }
+        self.events.push_back(Event::RoomClosed { room: id });
+    }
+
+    fn remove(&mut self, seat: Seat) {
+        let Some(room) = self.rooms.find_mut(seat.room) else { return };
+        let Some(participant) = room.leave(seat.participant, &mut self.events) else { return };
+        for address in participant.transport.remotes() {
+            self.addresses.remove(&address);
+        }
+        for ufrag in participant.transport.ufrags() {
+            self.ufrags.remove(ufrag);
+        }
+    }
+
+    /// Takes note of what a participant's transport has become.
+    fn settle(&mut self, seat: Seat) {
+        let Some(room) = self.rooms.find_mut(seat.room) else { return };
+        let room_id = room.id;
+        let Some(participant) = room.participant_mut(seat.participant) else { return };
+        let id = participant.id;
+        while let Some(event) = room.participant_mut(seat.participant).and_then(|p| p.transport.poll_event())
+        {
+            match event {
+                TransportEvent::Connected { .. } => {
+                    room.on_connected(seat.participant);
+                    self.events.push_back(Event::Connected { room: room_id, participant: id });
+                }
+                TransportEvent::PathForgotten(path) => {
+                    self.addresses.remove(&path.remote);
+                }
+                TransportEvent::UfragRetired(ufrag) => {
+                    self.ufrags.remove(&ufrag.0);
+                }
+                TransportEvent::Closed(reason) => {
+                    self.events.push_back(Event::Disconnected { room: room_id, participant: id, reason });
+                    self.remove(seat);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_transport_timeouts(&mut self, now: Instant, room_key: Key<Room>, egress: &mut Egress) {
+        let Some(room) = self.rooms.find_mut(room_key) else { return };
+        let keys: Vec<_> = room.participants().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(room) = self.rooms.find_mut(room_key) else { return };
+            let Some(participant) = room.participant_mut(key) else { continue };
+            let seat = Seat { room: room_key, participant: key };
+            participant.transport.on_timeout(now, egress, &mut self.counters);
+            self.settle(seat);
+        }
+    }
+}
+
+/// The same bytes for the same seed (SplitMix64).
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn seeded(mut state: u64) -> Random {
+    Box::new(move |bytes| {
+        for byte in bytes {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *byte = (mixed >> 56) as u8;
+        }
+    })
+}
+
+fn seat_of(rooms: &mut Slab<Room>, seat: Seat) -> Option<&mut Participant> {
+    rooms.find_mut(seat.room)?.participant_mut(seat.participant)
+}
+
+fn find<'r>(
+    rooms: &'r mut Slab<Room>,
+    room_ids: &HashMap<RoomId, Key<Room>>,
+    room: RoomId,
+    participant: ParticipantId,
+) -> Option<(&'r mut Room, Key<Participant>)> {
+    let room = rooms.find_mut(*room_ids.get(&room)?)?;
+    let key = room.participants().find(|(_, p)| p.id == participant)?.0;
+    Some((room, key))
+}

@@ -1,0 +1,116 @@
+//! The last packets of one layer in the clear, kept for retransmission: one copy per packet that came in, none per
+//! receiver. Bounded; overwritten in place; zeroed when the layer goes.
+
+use zeroize::Zeroize;
+
+use crate::id::{Codec, ExtSeq, RtpTime};
+use crate::wire::codec::FrameMark;
+
+/// Longest payload kept; a longer one is forwarded but cannot be sent again.
+const PAYLOAD_MAX: usize = 1472;
+
+/// What is needed to send a packet again beside its payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) seq: ExtSeq,
+    pub(crate) timestamp: RtpTime,
+    pub(crate) marker: bool,
+    pub(crate) padding: bool,
+    pub(crate) codec: Codec,
+    pub(crate) mark: FrameMark,
+    len: u16,
+}
+
+#[derive(Debug)]
+pub(crate) struct History {
+    entries: Vec<Option<Entry>>,
+    payloads: Vec<u8>,
+}
+
+impl History {
+    pub(crate) fn new() -> History {
+        History { entries: Vec::new(), payloads: Vec::new() }
+    }
+
+    /// Takes the memory for `packets` entries (rounded up to a power of two), once.
+    pub(crate) fn provide(&mut self, packets: usize) {
+        if self.entries.is_empty() {
+            let packets = packets.next_power_of_two();
+            self.entries = vec![None; packets];
+            self.payloads = vec![0; packets * PAYLOAD_MAX];
+        }
+    }
+
+    pub(crate) fn store(&mut self, mut entry: Entry, payload: &[u8]) {
+        if self.entries.is_empty() || payload.len() > PAYLOAD_MAX {
+            return;
+        }
+        let place = self.place(entry.seq);
+        entry.len = payload.len() as u16;
+        self.entries[place] = Some(entry);
+        self.payloads[place * PAYLOAD_MAX..][..payload.len()].copy_from_slice(payload);
+    }
+
+    pub(crate) fn contains(&self, seq: ExtSeq) -> bool {
+        !self.entries.is_empty() && self.entries[self.place(seq)].is_some_and(|e| e.seq == seq)
+    }
+
+    pub(crate) fn find(&self, seq: ExtSeq) -> Option<(&Entry, &[u8])> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let place = self.place(seq);
+        let entry = self.entries[place].as_ref().filter(|e| e.seq == seq)?;
+        Some((entry, &self.payloads[place * PAYLOAD_MAX..][..usize::from(entry.len)]))
+    }
+
+    /// Forgets every packet and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.entries.fill(None);
+        self.payloads.as_mut_slice().zeroize();
+    }
+
+    fn place(&self, seq: ExtSeq) -> usize {
+        seq.0 as usize & (self.entries.len() - 1)
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.payloads.as_mut_slice().zeroize();
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(
+        seq: ExtSeq,
+        timestamp: RtpTime,
+        marker: bool,
+        padding: bool,
+        codec: Codec,
+        mark: FrameMark,
+    ) -> Entry {
+        Entry { seq, timestamp, marker, padding, codec, mark, len: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(seq: u64) -> Entry {
+        Entry::new(ExtSeq(seq), RtpTime(0), false, false, Codec::Vp8, FrameMark::default())
+    }
+
+    #[test]
+    fn the_oldest_packet_gives_way_and_is_not_found_again() {
+        let mut history = History::new();
+        history.provide(4);
+        for seq in 10..15 {
+            history.store(entry(seq), &[seq as u8; 3]);
+        }
+        assert!(history.find(ExtSeq(10)).is_none());
+        assert_eq!(history.find(ExtSeq(14)).map(|(_, p)| p), Some(&[14u8; 3][..]));
+        assert!(history.contains(ExtSeq(11)) && !history.contains(ExtSeq(15)));
+    }
+}

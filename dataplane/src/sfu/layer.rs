@@ -1,0 +1,310 @@
+//! One incoming encoding of a source (one SSRC, one rid): what arrived, what is missing, what its sender reported.
+
+use std::time::{Duration, Instant};
+
+use crate::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
+use crate::sfu::history::History;
+use crate::wire::rtcp::ReportBlock;
+
+/// Missing packets remembered per layer; a larger hole is not worth asking for packet by packet.
+const MISSING_MAX: usize = 128;
+/// A packet that comes this late was reordered, not lost.
+const REORDER: Duration = Duration::from_millis(10);
+/// Time between two requests for the same packet, about the round trip of a bad home line.
+const NACK_INTERVAL: Duration = Duration::from_millis(100);
+const NACK_TRIES: u8 = 6;
+/// A video layer without packets for this long counts as switched off by its sender.
+const SILENT: Duration = Duration::from_millis(1500);
+
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) ssrc: Option<Ssrc>,
+    pub(crate) rtx_ssrc: Option<Ssrc>,
+    /// Counts the encodings that this layer has had: a sender that starts again gets a new one.
+    pub(crate) epoch: u32,
+    /// Picture height of the last keyframe in pixels.
+    pub(crate) height: Option<u16>,
+    pub(crate) keyframe: KeyframeRequest,
+    pub(crate) history: History,
+    clock_rate_hz: u32,
+    last_packet: Option<Instant>,
+    reception: Option<Reception>,
+    report: Option<SenderReport>,
+    missing: Vec<Missing>,
+}
+
+/// RFC 3550 appendix A: what a receiver report says about one SSRC.
+#[derive(Debug)]
+struct Reception {
+    first: ExtSeq,
+    highest: ExtSeq,
+    received: u64,
+    expected_prior: u64,
+    received_prior: u64,
+    /// In RTP ticks, times 16.
+    jitter_x16: u32,
+    transit: u32,
+}
+
+/// The sender's last report (RFC 3550 §6.4.1) and when it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SenderReport {
+    pub(crate) ntp: u64,
+    pub(crate) rtp_time: RtpTime,
+    pub(crate) at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    seq: ExtSeq,
+    noticed: Instant,
+    asked: Option<Instant>,
+    tries: u8,
+}
+
+/// Merges the keyframe requests of all receivers into as few as the limit allows.
+#[derive(Debug, Default)]
+pub(crate) struct KeyframeRequest {
+    wanted: bool,
+    sent: Option<Instant>,
+}
+
+impl KeyframeRequest {
+    /// Returns whether an earlier request that is still open already covers this one.
+    pub(crate) fn want(&mut self) -> bool {
+        std::mem::replace(&mut self.wanted, true)
+    }
+
+    /// Whether a request goes out at `now`; it is repeated every `interval` until the keyframe comes.
+    pub(crate) fn due(&mut self, now: Instant, interval: Duration) -> bool {
+        if !self.wanted || self.sent.is_some_and(|sent| now < sent + interval) {
+            return false;
+        }
+        self.sent = Some(now);
+        true
+    }
+
+    pub(crate) fn on_keyframe(&mut self) {
+        self.wanted = false;
+    }
+}
+
+impl Layer {
+    pub(crate) fn new(clock_rate_hz: u32) -> Layer {
+        Layer {
+            ssrc: None,
+            rtx_ssrc: None,
+            epoch: 0,
+            height: None,
+            keyframe: KeyframeRequest::default(),
+            history: History::new(),
+            clock_rate_hz,
+            last_packet: None,
+            reception: None,
+            report: None,
+            missing: Vec::with_capacity(MISSING_MAX),
+        }
+    }
+
+    /// The sender began a new encoding under `ssrc`.
+    pub(crate) fn start(&mut self, ssrc: Ssrc) {
+        if self.ssrc == Some(ssrc) {
+            return;
+        }
+        self.ssrc = Some(ssrc);
+        self.epoch = self.epoch.wrapping_add(1);
+        self.reception = None;
+        self.report = None;
+        self.missing.clear();
+        self.history.clear();
+    }
+
+    /// Accounts for a packet. `retransmitted` ones fill holes and do not count for jitter.
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        seq: ExtSeq,
+        timestamp: RtpTime,
+        retransmitted: bool,
+        repairable: bool,
+    ) {
+        self.last_packet = Some(now);
+        let ticks =
+            (now.duration_since(epoch).as_micros() as u64 * u64::from(self.clock_rate_hz) / 1_000_000) as u32;
+        let transit = ticks.wrapping_sub(timestamp.0);
+        let Some(reception) = &mut self.reception else {
+            self.reception = Some(Reception {
+                first: seq,
+                highest: seq,
+                received: 1,
+                expected_prior: 0,
+                received_prior: 0,
+                jitter_x16: 0,
+                transit,
+            });
+            return;
+        };
+        reception.received += 1;
+        if !retransmitted {
+            let distance = transit.wrapping_sub(reception.transit).cast_signed().unsigned_abs();
+            reception.transit = transit;
+            reception.jitter_x16 =
+                reception.jitter_x16.saturating_add(distance).saturating_sub((reception.jitter_x16 + 8) >> 4);
+        }
+        let highest = reception.highest;
+        if seq <= highest {
+            self.missing.retain(|m| m.seq != seq);
+            return;
+        }
+        reception.highest = seq;
+        if !repairable {
+            return;
+        }
+        let hole = seq.0 - highest.0 - 1;
+        if hole as usize > MISSING_MAX {
+            self.missing.clear();
+            self.keyframe.want();
+            return;
+        }
+        let room = MISSING_MAX - hole as usize;
+        if self.missing.len() > room {
+            self.missing.drain(..self.missing.len() - room);
+        }
+        for lost in highest.0 + 1..seq.0 {
+            self.missing.push(Missing { seq: ExtSeq(lost), noticed: now, asked: None, tries: 0 });
+        }
+    }
+
+    /// The extended sequence number that `seq` of a retransmission means.
+    pub(crate) fn nearest(&self, seq: SeqNo) -> Option<ExtSeq> {
+        self.reception.as_ref().map(|r| r.highest.nearest(seq))
+    }
+
+    /// Appends the sequence numbers to ask for at `now`.
+    pub(crate) fn next_nacks(&mut self, now: Instant, lost: &mut Vec<SeqNo>) {
+        self.missing.retain(|m| m.tries < NACK_TRIES);
+        for missing in &mut self.missing {
+            let due = match missing.asked {
+                None => missing.noticed + REORDER,
+                Some(asked) => asked + NACK_INTERVAL,
+            };
+            if now < due || lost.len() == lost.capacity() {
+                continue;
+            }
+            missing.asked = Some(now);
+            missing.tries += 1;
+            lost.push(missing.seq.seq());
+        }
+    }
+
+    pub(crate) fn on_sender_report(&mut self, now: Instant, ntp: u64, rtp_time: RtpTime) {
+        self.report = Some(SenderReport { ntp, rtp_time, at: now });
+    }
+
+    pub(crate) fn sender_report(&self) -> Option<&SenderReport> {
+        self.report.as_ref()
+    }
+
+    /// Packets came within the last moments.
+    pub(crate) fn is_live(&self, now: Instant) -> bool {
+        self.last_packet.is_some_and(|at| now < at + SILENT)
+    }
+
+    /// The block of a receiver report about this layer (RFC 3550 §6.4.1, A.3).
+    pub(crate) fn next_report_block(&mut self, now: Instant) -> Option<ReportBlock> {
+        let ssrc = self.ssrc?;
+        let reception = self.reception.as_mut()?;
+        let expected = reception.highest.0 - reception.first.0 + 1;
+        let expected_interval = expected - reception.expected_prior;
+        let received_interval = reception.received - reception.received_prior;
+        reception.expected_prior = expected;
+        reception.received_prior = reception.received;
+        let lost_interval = expected_interval.saturating_sub(received_interval);
+        let fraction_lost = if expected_interval == 0 {
+            0
+        } else {
+            ((lost_interval << 8) / expected_interval).min(255) as u8
+        };
+        let lost = (expected as i64 - reception.received as i64).clamp(-0x80_0000, 0x7f_ffff) as i32;
+        let (last_sr, delay_since_last_sr) = self.report.map_or((0, 0), |sr| {
+            let delay = now.duration_since(sr.at).as_micros() as u64 * 65_536 / 1_000_000;
+            ((sr.ntp >> 16) as u32, delay as u32)
+        });
+        Some(ReportBlock {
+            ssrc,
+            fraction_lost,
+            lost,
+            highest_seq: reception.highest.0 as u32,
+            jitter: reception.jitter_x16 >> 4,
+            last_sr,
+            delay_since_last_sr,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer() -> (Layer, Instant) {
+        let mut layer = Layer::new(90_000);
+        layer.start(Ssrc(7));
+        (layer, Instant::now())
+    }
+
+    #[test]
+    fn a_hole_is_asked_for_after_the_reorder_time_and_not_at_once_again() {
+        let (mut layer, t0) = layer();
+        for seq in [10, 11, 14] {
+            layer.on_packet(t0, t0, ExtSeq(seq), RtpTime(0), false, true);
+        }
+        let mut lost = Vec::with_capacity(16);
+        layer.next_nacks(t0, &mut lost);
+        assert!(lost.is_empty());
+        layer.next_nacks(t0 + REORDER, &mut lost);
+        assert_eq!(lost, [SeqNo(12), SeqNo(13)]);
+        lost.clear();
+        layer.on_packet(t0, t0, ExtSeq(12), RtpTime(0), true, true);
+        layer.next_nacks(t0 + REORDER, &mut lost);
+        assert!(lost.is_empty());
+        layer.next_nacks(t0 + REORDER + NACK_INTERVAL, &mut lost);
+        assert_eq!(lost, [SeqNo(13)]);
+    }
+
+    #[test]
+    fn a_hole_too_large_to_repair_asks_for_a_keyframe() {
+        let (mut layer, t0) = layer();
+        layer.on_packet(t0, t0, ExtSeq(1), RtpTime(0), false, true);
+        layer.on_packet(t0, t0, ExtSeq(1000), RtpTime(0), false, true);
+        assert!(layer.keyframe.due(t0, Duration::from_millis(500)));
+        let mut lost = Vec::with_capacity(16);
+        layer.next_nacks(t0 + Duration::from_secs(1), &mut lost);
+        assert!(lost.is_empty());
+    }
+
+    #[test]
+    fn keyframe_requests_are_merged_and_repeated_until_the_keyframe_comes() {
+        let interval = Duration::from_millis(500);
+        let t0 = Instant::now();
+        let mut request = KeyframeRequest::default();
+        assert!(!request.want());
+        assert!(request.want());
+        assert!(request.due(t0, interval));
+        assert!(!request.due(t0 + interval / 2, interval));
+        assert!(request.due(t0 + interval, interval));
+        request.on_keyframe();
+        assert!(!request.due(t0 + 3 * interval, interval));
+    }
+
+    #[test]
+    fn the_report_block_counts_what_was_lost() {
+        let (mut layer, t0) = layer();
+        for seq in (0..100).filter(|s| s % 4 != 3) {
+            layer.on_packet(t0, t0, ExtSeq(seq), RtpTime(0), false, false);
+        }
+        let block = layer.next_report_block(t0).expect("packets came");
+        assert_eq!((block.lost, block.highest_seq), (24, 98));
+        assert!((60..=64).contains(&block.fraction_lost));
+    }
+}

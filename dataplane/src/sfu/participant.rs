@@ -1,0 +1,136 @@
+//! One browser's side of a room: its transport, what it publishes and the slots it receives through.
+
+use std::time::{Duration, Instant};
+
+use crate::counters::Dropped;
+use crate::egress::Egress;
+use crate::id::{ParticipantId, SourceKind, Ssrc};
+use crate::sfu::arrivals::Arrivals;
+use crate::sfu::clock::PublisherClock;
+use crate::sfu::slab::Key;
+use crate::sfu::slot::{Sender, Slot};
+use crate::sfu::source::Source;
+use crate::sfu::transport::Transport;
+use crate::wire::ext::ExtensionIds;
+
+/// Share of the sent bytes that retransmissions may add: a quarter.
+const RESEND_SHARE: u64 = 4;
+/// Bytes that may be resent ahead of that share, about one keyframe.
+const RESEND_BURST: u64 = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Participant {
+    pub(crate) id: ParticipantId,
+    pub(crate) transport: Transport,
+    pub(crate) extensions: ExtensionIds,
+    pub(crate) sources: [Option<Key<Source>>; SourceKind::ALL.len()],
+    /// Which SSRC is which encoding; an entry is made by an authenticated packet only.
+    pub(crate) streams: Vec<(Ssrc, Stream)>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) clock: PublisherClock,
+    /// Our own SSRC in reports and feedback.
+    pub(crate) ssrc: Ssrc,
+    /// Random, for this stay only (RFC 7022).
+    pub(crate) cname: [u8; 16],
+    pub(crate) connected: bool,
+    pub(crate) reported: Option<Instant>,
+    pub(crate) resend: ResendBudget,
+    transport_seq: u16,
+}
+
+/// What an SSRC of a participant carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stream {
+    pub(crate) source: Key<Source>,
+    pub(crate) layer: usize,
+    /// Retransmissions of the layer (RFC 4588).
+    pub(crate) rtx: bool,
+}
+
+/// Random numbers for one participant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seeds {
+    pub(crate) ssrc: Ssrc,
+    pub(crate) cname: [u8; 16],
+}
+
+impl Participant {
+    pub(crate) fn new(id: ParticipantId, transport: Transport, seeds: Seeds) -> Participant {
+        Participant {
+            id,
+            transport,
+            extensions: ExtensionIds::default(),
+            sources: [None; SourceKind::ALL.len()],
+            streams: Vec::new(),
+            slots: Vec::new(),
+            arrivals: Arrivals::new(),
+            clock: PublisherClock::default(),
+            ssrc: seeds.ssrc,
+            cname: seeds.cname,
+            connected: false,
+            reported: None,
+            resend: ResendBudget::default(),
+            transport_seq: 0,
+        }
+    }
+
+    pub(crate) fn stream_of(&self, ssrc: Ssrc) -> Option<Stream> {
+        self.streams.iter().find(|(s, _)| *s == ssrc).map(|(_, stream)| *stream)
+    }
+
+    /// The participant's slots beside what is needed to send into them; `None` before DTLS is done.
+    pub(crate) fn receiving(
+        &mut self,
+        clock: Duration,
+        datagram_max: usize,
+    ) -> Option<(&mut Vec<Slot>, Sender<'_>)> {
+        let overhead = self.transport.profile()?.rtp_overhead();
+        let sender = Sender {
+            transport: &mut self.transport,
+            overhead,
+            extensions: &self.extensions,
+            transport_seq: &mut self.transport_seq,
+            clock,
+            datagram_max,
+            resend: &mut self.resend,
+        };
+        Some((&mut self.slots, sender))
+    }
+
+    /// Sends a compound RTCP packet.
+    pub(crate) fn send_rtcp(&mut self, egress: &mut Egress, plain: &[u8]) -> Result<(), Dropped> {
+        let overhead = self.transport.profile().ok_or(Dropped::BeforeDtls)?.rtcp_overhead();
+        let bytes = self.transport.reserve(egress, plain.len() + overhead)?;
+        bytes[..plain.len()].copy_from_slice(plain);
+        self.transport.seal_rtcp(plain.len(), bytes)?;
+        self.transport.commit(egress);
+        Ok(())
+    }
+}
+
+/// Keeps retransmissions below a share of what is sent anyway.
+#[derive(Debug)]
+pub(crate) struct ResendBudget {
+    bytes: u64,
+}
+
+impl Default for ResendBudget {
+    fn default() -> ResendBudget {
+        ResendBudget { bytes: RESEND_BURST }
+    }
+}
+
+impl ResendBudget {
+    pub(crate) fn on_sent(&mut self, bytes: usize) {
+        self.bytes = (self.bytes + bytes as u64 / RESEND_SHARE).min(RESEND_BURST);
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(crate) fn on_resent(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
+}

@@ -1,0 +1,138 @@
+//! RTCP that the room sends: feedback and requests to publishers, reports to everybody.
+
+use std::time::Duration;
+
+use crate::counters::Dropped;
+use crate::id::{SeqNo, Ssrc};
+use crate::sfu::clock;
+use crate::sfu::participant::Participant;
+use crate::sfu::room::Turn;
+use crate::sfu::slab::{Key, Slab};
+use crate::sfu::source::Source;
+use crate::wire::rtcp::{ReportBlock, Writer};
+
+/// Interval of sender and receiver reports; browsers use about the same.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Largest compound packet written.
+const COMPOUND_MAX: usize = 1200;
+/// Report blocks of one receiver report (RFC 3550 §6.4.2 counts them in five bits).
+const BLOCKS_MAX: usize = 31;
+const NO_BLOCK: ReportBlock = ReportBlock {
+    ssrc: Ssrc(0),
+    fraction_lost: 0,
+    lost: 0,
+    highest_seq: 0,
+    jitter: 0,
+    last_sr: 0,
+    delay_since_last_sr: 0,
+};
+
+/// Keyframe requests, negative acknowledgements and transport feedback to publishers.
+pub(crate) fn send_requests(
+    participants: &mut Slab<Participant>,
+    sources: &mut Slab<Source>,
+    lost: &mut Vec<SeqNo>,
+    turn: &mut Turn<'_>,
+) {
+    let mut buffer = [0; COMPOUND_MAX];
+    for (_, source) in sources.iter_mut() {
+        let Some(owner) = participants.find_mut(source.owner).filter(|p| p.connected) else { continue };
+        for layer in &mut source.layers {
+            let Some(media) = layer.ssrc else { continue };
+            let mut writer = Writer::new(&mut buffer);
+            if source.on && layer.keyframe.due(turn.now, turn.limits.keyframe_interval) {
+                writer.pli(owner.ssrc, media);
+                turn.counters.keyframe_requests_sent += 1;
+            }
+            lost.clear();
+            layer.next_nacks(turn.now, lost);
+            if !lost.is_empty() && writer.nack(owner.ssrc, media, lost) {
+                turn.counters.nacks_sent += lost.len() as u64;
+            }
+            let len = writer.len();
+            send(owner, &buffer[..len], turn);
+        }
+    }
+    for (_, participant) in participants.iter_mut().filter(|(_, p)| p.connected) {
+        if !participant.arrivals.is_due(turn.now) {
+            continue;
+        }
+        let media = participant.streams.first().map_or(participant.ssrc, |(ssrc, _)| *ssrc);
+        while let Some(len) =
+            participant.arrivals.next_feedback(turn.now, &mut buffer, participant.ssrc, media)
+        {
+            send(participant, &buffer[..len], turn);
+        }
+    }
+}
+
+/// Once a second and participant: a receiver report on what it sends and a sender report on every slot in use.
+pub(crate) fn send_reports(
+    participants: &mut Slab<Participant>,
+    sources: &mut Slab<Source>,
+    turn: &mut Turn<'_>,
+) {
+    let mut buffer = [0; COMPOUND_MAX];
+    let mut from = None;
+    while let Some((key, participant)) = participants.next_mut(from) {
+        from = Some(key);
+        if participant.connected && participant.reported.is_none_or(|at| turn.now >= at + REPORT_INTERVAL) {
+            participant.reported = Some(turn.now);
+            let len = write_reports(participants, sources, key, &mut buffer, turn);
+            if let Some(participant) = participants.find_mut(key) {
+                send(participant, &buffer[..len], turn);
+            }
+        }
+    }
+}
+
+/// Writes one compound packet for `key`; returns its length.
+fn write_reports(
+    participants: &Slab<Participant>,
+    sources: &mut Slab<Source>,
+    key: Key<Participant>,
+    buffer: &mut [u8],
+    turn: &Turn<'_>,
+) -> usize {
+    let Some(participant) = participants.find(key) else { return 0 };
+    let mut writer = Writer::new(buffer);
+    let mut blocks = [NO_BLOCK; BLOCKS_MAX];
+    let mut count = 0;
+    for source in participant.sources.iter().flatten() {
+        let Some(source) = sources.find_mut(*source) else { continue };
+        for (block, place) in
+            source.layers.iter_mut().filter_map(|l| l.next_report_block(turn.now)).zip(&mut blocks[count..])
+        {
+            *place = block;
+            count += 1;
+        }
+    }
+    writer.receiver_report(participant.ssrc, &blocks[..count]);
+    writer.cname(participant.ssrc, &participant.cname);
+
+    let clock = turn.clock();
+    for slot in &participant.slots {
+        let rtp_time_now = |source, layer: usize| {
+            let source = sources.find(source)?;
+            let owner = participants.find(source.owner)?;
+            let rate_hz = source.spec.codecs.first()?.codec.clock_rate_hz();
+            owner.clock.rtp_time_at(source.layers.get(layer)?.sender_report(), rate_hz, clock)
+        };
+        let Some(info) = slot.next_sender_info(clock::ntp(clock), clock, rtp_time_now) else { continue };
+        if !writer.sender_report(&info, &[]) {
+            break;
+        }
+        writer.cname(info.ssrc, &participant.cname);
+    }
+    writer.len()
+}
+
+fn send(participant: &mut Participant, compound: &[u8], turn: &mut Turn<'_>) {
+    if compound.is_empty() {
+        return;
+    }
+    match participant.send_rtcp(turn.egress, compound) {
+        Ok(()) | Err(Dropped::BeforeDtls) => {}
+        Err(reason) => turn.counters.drop(reason),
+    }
+}

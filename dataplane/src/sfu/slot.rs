@@ -1,0 +1,396 @@
+//! A receive slot: one server SSRC for its lifetime, through which one source after another is shown.
+//!
+//! The receiver sees one continuous stream: sequence numbers, timestamps and picture ids are rewritten so that a change
+//! of source or layer looks like nothing but a keyframe.
+
+use std::time::{Duration, Instant};
+
+use crate::counters::Dropped;
+use crate::egress::Egress;
+use crate::id::{Codec, ExtSeq, Pt, RtpTime, SeqNo, Ssrc};
+use crate::link::{SlotSpec, Wish};
+use crate::sfu::history::History;
+use crate::sfu::participant::ResendBudget;
+use crate::sfu::slab::Key;
+use crate::sfu::source::Source;
+use crate::sfu::transport::Transport;
+use crate::wire::codec::{self, FrameMark};
+use crate::wire::ext::{AbsSendTime, AudioLevel, ExtensionIds};
+use crate::wire::rtcp::SenderInfo;
+use crate::wire::rtp::{Extensions, Outgoing};
+
+/// Past switches remembered, so that a packet from before a switch can still be sent again.
+const MAPPINGS: usize = 4;
+/// Least step of the outgoing timestamp at a switch: two frames never share one.
+const SWITCH_STEP_MS: u32 = 1;
+/// Packets whose last retransmission is remembered.
+const RESENT: usize = 64;
+/// A packet is not sent again within this time: the first copy may be on its way.
+const RESEND_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A packet of a source on its way into slots.
+#[derive(Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) source: Key<Source>,
+    pub(crate) layer: usize,
+    pub(crate) epoch: u32,
+    pub(crate) seq: ExtSeq,
+    pub(crate) timestamp: RtpTime,
+    pub(crate) marker: bool,
+    pub(crate) padding: bool,
+    pub(crate) codec: Codec,
+    pub(crate) mark: FrameMark,
+    pub(crate) audio_level: Option<AudioLevel>,
+    pub(crate) dependency_descriptor: Option<&'a [u8]>,
+    pub(crate) payload: &'a mut [u8],
+    /// When the picture or sound was captured, on the server's clock; comparable within one publisher.
+    pub(crate) captured: Duration,
+}
+
+/// The receiver's side of sending: the transport and the negotiated extension ids.
+#[derive(Debug)]
+pub(crate) struct Sender<'a> {
+    pub(crate) transport: &'a mut Transport,
+    /// Bytes that sealing adds to an RTP packet.
+    pub(crate) overhead: usize,
+    pub(crate) extensions: &'a ExtensionIds,
+    /// Next transport-wide sequence number of this receiver.
+    pub(crate) transport_seq: &'a mut u16,
+    /// Since the server started.
+    pub(crate) clock: Duration,
+    pub(crate) datagram_max: usize,
+    pub(crate) resend: &'a mut ResendBudget,
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) spec: SlotSpec,
+    pub(crate) source: Option<Key<Source>>,
+    pub(crate) wish: Option<Wish>,
+    /// The layer to switch to at its next keyframe; equal to what is forwarded otherwise.
+    pub(crate) target: usize,
+    /// The receiver has been told what the slot shows.
+    pub(crate) announced: bool,
+    current: Option<Mapping>,
+    past: [Option<Mapping>; MAPPINGS],
+    sent: Option<Sent>,
+    next_seq: ExtSeq,
+    rtx_seq: ExtSeq,
+    packets: u32,
+    octets: u32,
+    resent: [(ExtSeq, Option<Instant>); RESENT],
+}
+
+/// How numbers of one encoding become numbers of the slot.
+#[derive(Clone, Copy, Debug)]
+struct Mapping {
+    source: Key<Source>,
+    layer: usize,
+    epoch: u32,
+    in_start: ExtSeq,
+    out_start: ExtSeq,
+    timestamp: u32,
+    picture_id: u16,
+    tl0: u8,
+    frame_number: u16,
+}
+
+/// The newest packet that left.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    seq: ExtSeq,
+    timestamp: RtpTime,
+    captured: Duration,
+    codec: Codec,
+    picture_id: u16,
+    tl0: u8,
+    frame_number: u16,
+}
+
+impl Slot {
+    /// `seed` chooses the first sequence number and timestamps.
+    pub(crate) fn new(spec: SlotSpec, seed: u64) -> Slot {
+        Slot {
+            spec,
+            source: None,
+            wish: None,
+            target: 0,
+            announced: true,
+            current: None,
+            past: [None; MAPPINGS],
+            sent: None,
+            // The first rollover is at least 2^15 packets away (RFC 3711 §3.3.1).
+            next_seq: ExtSeq(seed & 0x7fff),
+            rtx_seq: ExtSeq((seed >> 16) & 0x7fff),
+            packets: 0,
+            octets: 0,
+            resent: [(ExtSeq(u64::MAX), None); RESENT],
+        }
+    }
+
+    /// The same slot after a renegotiation.
+    pub(crate) fn with_spec(self, spec: SlotSpec) -> Slot {
+        Slot { spec, ..self }
+    }
+
+    /// Shows another source from its next keyframe on, or nothing.
+    pub(crate) fn show(&mut self, source: Option<Key<Source>>) {
+        self.source = source;
+        self.announced = false;
+        self.retire();
+    }
+
+    /// A video slot that cannot show its target before a keyframe comes.
+    pub(crate) fn waits_for_keyframe(&self, source: &Source) -> bool {
+        self.current.is_none_or(|m| m.layer != self.target || m.epoch != source.layers[m.layer].epoch)
+    }
+
+    /// The layer that is being forwarded.
+    pub(crate) fn layer(&self) -> Option<usize> {
+        self.current.map(|m| m.layer)
+    }
+
+    /// Sends `packet` to this slot's receiver if it belongs to what the slot shows. `Ok(false)`: not for this slot.
+    pub(crate) fn forward(
+        &mut self,
+        packet: &mut Incoming<'_>,
+        to: &mut Sender<'_>,
+        egress: &mut Egress,
+    ) -> Result<bool, Dropped> {
+        let mapping = match self.current {
+            Some(m) if m.layer == packet.layer && m.epoch == packet.epoch => {
+                if packet.seq < m.in_start {
+                    return Ok(false);
+                }
+                m
+            }
+            Some(_) | None => {
+                if packet.layer != self.target || !packet.mark.keyframe {
+                    return Ok(false);
+                }
+                self.switch(packet)
+            }
+        };
+        let pt = self.pt_for(packet.codec).ok_or(Dropped::CodecNotReceivable)?;
+        let seq = ExtSeq(mapping.out_start.0 + (packet.seq.0 - mapping.in_start.0));
+        let timestamp = packet.timestamp.wrapping_add(mapping.timestamp);
+        mapping.patch(packet.payload, &packet.mark);
+
+        let mut extensions = Extensions::new();
+        self.push_extensions(&mut extensions, to);
+        if let (Some(id), Some(level)) = (to.extensions.audio_level, packet.audio_level) {
+            extensions.push(id, &level.encode());
+        }
+        let mut frame_number = 0;
+        if let (Some(id), Some(descriptor)) =
+            (to.extensions.dependency_descriptor, packet.dependency_descriptor)
+        {
+            frame_number = push_dependency_descriptor(&mut extensions, id, descriptor, mapping.frame_number);
+        }
+        let talkspurt = self.sent.is_none();
+        let out = Outgoing {
+            marker: packet.marker || (talkspurt && packet.codec == Codec::Opus),
+            padding: packet.padding,
+            pt,
+            seq: seq.seq(),
+            timestamp,
+            ssrc: self.spec.ssrc,
+        };
+        let header_len = out.len(&extensions);
+        let len = header_len + packet.payload.len() + to.overhead;
+        if len > to.datagram_max {
+            return Err(Dropped::TooLarge);
+        }
+        let bytes = to.transport.reserve(egress, len)?;
+        out.write(&extensions, bytes);
+        to.transport.seal_rtp(seq, self.spec.ssrc, header_len, packet.payload, bytes)?;
+        to.transport.commit(egress);
+        to.resend.on_sent(len);
+
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+        if self.sent.is_none_or(|s| seq > s.seq) {
+            self.next_seq = ExtSeq(seq.0 + 1);
+            self.sent = Some(Sent {
+                seq,
+                timestamp,
+                captured: packet.captured,
+                codec: packet.codec,
+                picture_id: packet.mark.picture_id.map_or(0, |p| p.value.wrapping_add(mapping.picture_id)),
+                tl0: packet.mark.tl0.map_or(0, |t| t.value.wrapping_add(mapping.tl0)),
+                frame_number,
+            });
+        }
+        Ok(true)
+    }
+
+    /// Answers a negative acknowledgement (RFC 4585 §6.2.1) with a retransmission (RFC 4588).
+    pub(crate) fn resend<'h>(
+        &mut self,
+        now: Instant,
+        lost: SeqNo,
+        history_of: impl FnOnce(Key<Source>, usize, u32) -> Option<&'h History>,
+        to: &mut Sender<'_>,
+        egress: &mut Egress,
+    ) -> Result<(), Dropped> {
+        if to.resend.is_spent() {
+            return Err(Dropped::ResendBudget);
+        }
+        let seq = self.sent.ok_or(Dropped::NotInHistory)?.seq.nearest(lost);
+        let place = seq.0 as usize % RESENT;
+        if self.resent[place].0 == seq && self.resent[place].1.is_some_and(|at| now < at + RESEND_INTERVAL) {
+            return Err(Dropped::ResendBudget);
+        }
+        let mapping = *self
+            .current
+            .iter()
+            .chain(self.past.iter().flatten())
+            .find(|m| m.out_start <= seq)
+            .ok_or(Dropped::NotInHistory)?;
+        let in_seq = ExtSeq(mapping.in_start.0 + (seq.0 - mapping.out_start.0));
+        let history =
+            history_of(mapping.source, mapping.layer, mapping.epoch).ok_or(Dropped::NotInHistory)?;
+        let (entry, payload) = history.find(in_seq).ok_or(Dropped::NotInHistory)?;
+        let (ssrc, pt) = self.rtx_for(entry.codec).ok_or(Dropped::CodecNotReceivable)?;
+
+        let mut extensions = Extensions::new();
+        self.push_extensions(&mut extensions, to);
+        let out = Outgoing {
+            marker: entry.marker,
+            padding: entry.padding,
+            pt,
+            seq: self.rtx_seq.seq(),
+            timestamp: entry.timestamp.wrapping_add(mapping.timestamp),
+            ssrc,
+        };
+        let header_len = out.len(&extensions);
+        let len = header_len + 2 + payload.len() + to.overhead;
+        if len > to.datagram_max {
+            return Err(Dropped::TooLarge);
+        }
+        let bytes = to.transport.reserve(egress, len)?;
+        out.write(&extensions, bytes);
+        bytes[header_len..header_len + 2].copy_from_slice(&seq.seq().0.to_be_bytes());
+        let body = &mut bytes[header_len + 2..header_len + 2 + payload.len()];
+        body.copy_from_slice(payload);
+        mapping.patch(body, &entry.mark);
+        to.transport.seal_rtp_in_place(self.rtx_seq, ssrc, header_len, bytes)?;
+        to.transport.commit(egress);
+        self.rtx_seq = ExtSeq(self.rtx_seq.0 + 1);
+        self.resent[place] = (seq, Some(now));
+        to.resend.on_resent(len);
+        Ok(())
+    }
+
+    /// What a sender report about this slot says at `now` (RFC 3550 §6.4.1). `capture_now` gives, for the encoding
+    /// that is forwarded, its RTP time at this moment.
+    pub(crate) fn next_sender_info(
+        &self,
+        ntp: u64,
+        clock: Duration,
+        rtp_time_now: impl FnOnce(Key<Source>, usize) -> Option<RtpTime>,
+    ) -> Option<SenderInfo> {
+        let mapping = self.current?;
+        let sent = self.sent?;
+        let rtp_time = match rtp_time_now(mapping.source, mapping.layer) {
+            Some(time) => time.wrapping_add(mapping.timestamp),
+            None => sent.timestamp.wrapping_add(ticks(clock.saturating_sub(sent.captured), sent.codec)),
+        };
+        Some(SenderInfo { ssrc: self.spec.ssrc, ntp, rtp_time, packets: self.packets, octets: self.octets })
+    }
+
+    fn push_extensions(&self, extensions: &mut Extensions, to: &mut Sender<'_>) {
+        if let Some(id) = to.extensions.mid {
+            extensions.push(id, self.spec.mid.as_bytes());
+        }
+        if let Some(id) = to.extensions.abs_send_time {
+            extensions.push(id, &AbsSendTime::from(to.clock));
+        }
+        if let Some(id) = to.extensions.transport_cc {
+            extensions.push(id, &to.transport_seq.to_be_bytes());
+            *to.transport_seq = to.transport_seq.wrapping_add(1);
+        }
+    }
+
+    fn pt_for(&self, codec: Codec) -> Option<Pt> {
+        self.spec.codecs.iter().find(|c| c.codec == codec).map(|c| c.pt)
+    }
+
+    fn rtx_for(&self, codec: Codec) -> Option<(Ssrc, Pt)> {
+        let pt = self.spec.codecs.iter().find(|c| c.codec == codec)?.rtx_pt?;
+        Some((self.spec.rtx_ssrc?, pt))
+    }
+
+    /// Begins a mapping at `packet` that continues what the receiver has seen.
+    fn switch(&mut self, packet: &Incoming<'_>) -> Mapping {
+        self.retire();
+        let (timestamp, picture_id, tl0, frame_number) = match self.sent {
+            Some(sent) => {
+                let passed = ticks(packet.captured.saturating_sub(sent.captured), packet.codec);
+                let step = passed.max(packet.codec.clock_rate_hz() / 1000 * SWITCH_STEP_MS);
+                (sent.timestamp.0.wrapping_add(step), sent.picture_id, sent.tl0, sent.frame_number)
+            }
+            None => ((self.next_seq.0 as u32).wrapping_mul(2_654_435_761), 0, 0, 0),
+        };
+        let frame_in = packet.dependency_descriptor.and_then(frame_number_of).unwrap_or(0);
+        let mapping = Mapping {
+            source: packet.source,
+            layer: packet.layer,
+            epoch: packet.epoch,
+            in_start: packet.seq,
+            out_start: self.next_seq,
+            timestamp: timestamp.wrapping_sub(packet.timestamp.0),
+            picture_id: picture_id
+                .wrapping_add(1)
+                .wrapping_sub(packet.mark.picture_id.map_or(0, |p| p.value)),
+            tl0: tl0.wrapping_add(1).wrapping_sub(packet.mark.tl0.map_or(0, |t| t.value)),
+            frame_number: frame_number.wrapping_add(1).wrapping_sub(frame_in),
+        };
+        self.current = Some(mapping);
+        mapping
+    }
+
+    fn retire(&mut self) {
+        if let Some(mapping) = self.current.take() {
+            self.past.rotate_right(1);
+            self.past[0] = Some(mapping);
+        }
+    }
+}
+
+impl Mapping {
+    fn patch(&self, payload: &mut [u8], mark: &FrameMark) {
+        if let Some(at) = mark.picture_id {
+            codec::patch_picture_id(payload, at, at.value.wrapping_add(self.picture_id));
+        }
+        if let Some(at) = mark.tl0 {
+            codec::patch_tl0(payload, at, at.value.wrapping_add(self.tl0));
+        }
+    }
+}
+
+/// RTP ticks of a duration.
+fn ticks(duration: Duration, codec: Codec) -> u32 {
+    (duration.as_micros() as u64 * u64::from(codec.clock_rate_hz()) / 1_000_000) as u32
+}
+
+fn frame_number_of(descriptor: &[u8]) -> Option<u16> {
+    Some(codec::dependency::Descriptor::parse(descriptor).ok()?.frame_number)
+}
+
+/// Writes the descriptor with its frame number moved by `offset`; returns the number written.
+fn push_dependency_descriptor(extensions: &mut Extensions, id: u8, descriptor: &[u8], offset: u16) -> u16 {
+    /// Longest descriptor forwarded; a template structure of 9 decode targets fits.
+    const DESCRIPTOR_MAX: usize = 128;
+    let mut copy = [0; DESCRIPTOR_MAX];
+    let Some(copy) = copy.get_mut(..descriptor.len()) else { return 0 };
+    copy.copy_from_slice(descriptor);
+    let Some(number) = frame_number_of(copy) else { return 0 };
+    let number = number.wrapping_add(offset);
+    codec::dependency::patch_frame_number(copy, number);
+    extensions.push(id, copy);
+    number
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Who speaks: the loudest microphones by RFC 6464 level, with hysteresis, so that a cough takes nobody's slot.
+
+use std::time::{Duration, Instant};
+
+use crate::id::ParticipantId;
+use crate::sfu::slab::Key;
+use crate::sfu::source::Source;
+use crate::wire::ext::AudioLevel;
+
+/// Loudness is `127 - level`: 127 is 0 dBov, 0 is silence. From here on a microphone counts as speaking (-50 dBov).
+const SPEAKING: f32 = 77.0;
+/// A challenger must be this much louder (dB) than the quietest holder.
+const MARGIN_DB: f32 = 6.0;
+/// A holder that was heard this recently keeps its place against challengers.
+const HOLD: Duration = Duration::from_millis(600);
+/// A speaker stays listed this long after the last loud packet.
+const LINGER: Duration = Duration::from_millis(1200);
+/// Weight of a packet (20 ms) in the running loudness: up within three packets, down within half a second.
+const ATTACK: f32 = 0.5;
+const RELEASE: f32 = 0.05;
+/// Loudness assumed of a microphone that sends no level.
+const UNKNOWN: f32 = 60.0;
+
+#[derive(Debug)]
+pub(crate) struct Speakers {
+    /// Everybody's running loudness.
+    heard: Vec<Voice>,
+    /// The sources that fill the audio slots, at most `holders_max`.
+    holders: Vec<Key<Source>>,
+    holders_max: usize,
+    listed: Vec<ParticipantId>,
+}
+
+#[derive(Debug)]
+struct Voice {
+    source: Key<Source>,
+    participant: ParticipantId,
+    loudness: f32,
+    /// Last packet loud enough for speech.
+    spoke: Option<Instant>,
+    /// When the present stretch of speech began.
+    began: Option<Instant>,
+}
+
+impl Speakers {
+    pub(crate) fn new() -> Speakers {
+        Speakers { heard: Vec::new(), holders: Vec::new(), holders_max: 0, listed: Vec::new() }
+    }
+
+    /// The sources to fill audio slots with, the most recent speaker first.
+    pub(crate) fn holders(&self) -> &[Key<Source>] {
+        &self.holders
+    }
+
+    /// The most audio slots of any receiver; one more source is held, since nobody hears themselves.
+    /// Returns whether the holders changed.
+    pub(crate) fn set_slots(&mut self, slots: usize) -> bool {
+        self.holders_max = slots + usize::from(slots > 0);
+        let before = self.holders.len();
+        self.holders.truncate(self.holders_max);
+        self.fill() || before != self.holders.len()
+    }
+
+    /// Returns whether the holders changed.
+    pub(crate) fn add(&mut self, source: Key<Source>, participant: ParticipantId) -> bool {
+        if self.heard.iter().any(|v| v.source == source) {
+            return false;
+        }
+        self.heard.push(Voice { source, participant, loudness: 0.0, spoke: None, began: None });
+        self.fill()
+    }
+
+    /// Returns whether the holders changed.
+    pub(crate) fn remove(&mut self, source: Key<Source>) -> bool {
+        self.heard.retain(|v| v.source != source);
+        let before = self.holders.len();
+        self.holders.retain(|h| *h != source);
+        let gone = before != self.holders.len();
+        self.fill() || gone
+    }
+
+    /// A packet of a microphone. Returns whether the holders changed.
+    pub(crate) fn on_level(&mut self, now: Instant, source: Key<Source>, level: Option<AudioLevel>) -> bool {
+        let loudness = level.map_or(UNKNOWN, |l| f32::from(127 - l.level.min(127)));
+        let Some(voice) = self.heard.iter_mut().find(|v| v.source == source) else { return false };
+        let weight = if loudness > voice.loudness { ATTACK } else { RELEASE };
+        voice.loudness += (loudness - voice.loudness) * weight;
+        let mut onset = false;
+        if loudness >= SPEAKING {
+            onset = voice.spoke.is_none_or(|at| now >= at + LINGER);
+            if onset {
+                voice.began = Some(now);
+            }
+            voice.spoke = Some(now);
+        }
+        let challenger = voice.loudness;
+        if self.holders.contains(&source) {
+            // A receiver may have fewer slots than there are holders: who begins to speak comes first.
+            return onset && self.holders.len() == self.holders_max && self.bring_forward(source);
+        }
+        challenger >= SPEAKING && self.challenge(now, source, challenger)
+    }
+
+    /// The participants who speak, the most recent first, if that differs from the last answer.
+    pub(crate) fn next_listed(&mut self, now: Instant) -> Option<Vec<ParticipantId>> {
+        let mut speaking: Vec<&Voice> = self
+            .heard
+            .iter()
+            .filter(|v| v.loudness >= SPEAKING - MARGIN_DB && v.spoke.is_some_and(|at| now < at + LINGER))
+            .collect();
+        speaking.sort_by_key(|v| std::cmp::Reverse(v.began));
+        if speaking.iter().map(|v| v.participant).eq(self.listed.iter().copied()) {
+            return None;
+        }
+        self.listed = speaking.iter().map(|v| v.participant).collect();
+        Some(self.listed.clone())
+    }
+
+    fn challenge(&mut self, now: Instant, source: Key<Source>, loudness: f32) -> bool {
+        let quietest = self
+            .heard
+            .iter()
+            .filter(|v| v.source != source && self.holders.contains(&v.source))
+            .filter(|v| v.spoke.is_none_or(|at| now >= at + HOLD) || v.loudness + MARGIN_DB < loudness)
+            .min_by(|a, b| a.loudness.total_cmp(&b.loudness))
+            .map(|v| v.source);
+        let Some(quietest) = quietest else { return false };
+        if let Some(place) = self.holders.iter_mut().find(|h| **h == quietest) {
+            *place = source;
+        }
+        self.bring_forward(source);
+        true
+    }
+
+    /// Returns whether the order changed.
+    fn bring_forward(&mut self, source: Key<Source>) -> bool {
+        let Some(place) = self.holders.iter().position(|h| *h == source) else { return false };
+        self.holders[..=place].rotate_right(1);
+        place > 0
+    }
+
+    /// While there is room everybody holds a place.
+    fn fill(&mut self) -> bool {
+        let mut changed = false;
+        for voice in &self.heard {
+            if self.holders.len() >= self.holders_max {
+                break;
+            }
+            if !self.holders.contains(&voice.source) {
+                self.holders.push(voice.source);
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sfu::slab::Slab;
+
+    fn level(level: u8) -> Option<AudioLevel> {
+        Some(AudioLevel { voice: true, level })
+    }
+
+    /// `count` microphones and places for two holders.
+    fn speakers(count: u64) -> (Speakers, Vec<Key<Source>>, Instant) {
+        let mut keys = Slab::<Source>::new();
+        let mut speakers = Speakers::new();
+        speakers.set_slots(1);
+        let sources: Vec<_> = (0..count).map(|_| keys.reserve_key()).collect();
+        for (index, source) in sources.iter().enumerate() {
+            speakers.add(*source, ParticipantId(index as u64));
+        }
+        (speakers, sources, Instant::now())
+    }
+
+    fn talk(speakers: &mut Speakers, from: Instant, source: Key<Source>, dbov: u8, packets: u32) -> bool {
+        (0..packets).fold(false, |changed, i| {
+            speakers.on_level(from + Duration::from_millis(20) * i, source, level(dbov)) || changed
+        })
+    }
+
+    #[test]
+    fn a_loud_newcomer_takes_the_place_of_a_silent_holder_within_100_ms() {
+        let (mut speakers, s, t0) = speakers(3);
+        assert_eq!(speakers.holders(), [s[0], s[1]]);
+        talk(&mut speakers, t0, s[0], 20, 10);
+        assert!(talk(&mut speakers, t0 + Duration::from_secs(1), s[2], 25, 5));
+        assert_eq!(speakers.holders(), [s[2], s[0]]);
+    }
+
+    #[test]
+    fn a_slightly_louder_newcomer_does_not_displace_a_speaking_holder() {
+        let (mut speakers, s, t0) = speakers(3);
+        for i in 0..50 {
+            let at = t0 + Duration::from_millis(20) * i;
+            speakers.on_level(at, s[0], level(30));
+            speakers.on_level(at, s[1], level(30));
+            assert!(!speakers.on_level(at, s[2], level(27)));
+        }
+    }
+
+    #[test]
+    fn a_quiet_microphone_challenges_nobody() {
+        let (mut speakers, s, t0) = speakers(3);
+        assert!(!talk(&mut speakers, t0, s[2], 60, 100));
+    }
+
+    #[test]
+    fn speakers_are_listed_latest_first_and_leave_the_list_when_silent() {
+        let (mut speakers, s, t0) = speakers(2);
+        talk(&mut speakers, t0, s[0], 20, 10);
+        assert_eq!(speakers.next_listed(t0 + Duration::from_millis(200)), Some(vec![ParticipantId(0)]));
+        talk(&mut speakers, t0 + Duration::from_millis(200), s[1], 20, 10);
+        let at = t0 + Duration::from_millis(400);
+        assert_eq!(speakers.next_listed(at), Some(vec![ParticipantId(1), ParticipantId(0)]));
+        assert_eq!(speakers.next_listed(at), None);
+        assert_eq!(speakers.next_listed(at + LINGER), Some(Vec::new()));
+    }
+}

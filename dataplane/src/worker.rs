@@ -1,0 +1,149 @@
+//! One core's turn: completions → rooms → commands → timers → flush. The only file that knows both `io` and `sfu`.
+
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, TrySendError};
+
+use crate::config::{Config, Limits};
+use crate::egress::Egress;
+use crate::id::WorkerId;
+use crate::io::Net;
+use crate::link::{Command, Event, Snapshot};
+use crate::rooms::{Random, Rooms};
+use crate::sfu::dtls::Certificate;
+
+/// Bytes of one send block: a train of 26 full packets.
+const EGRESS_BLOCK_BYTES: usize = 32 * 1024;
+/// Commands taken per turn, so that a burst of them delays no packet for long.
+const COMMANDS_PER_TURN_MAX: usize = 32;
+/// Datagrams taken between two looks at the clock and the command queue.
+const DATAGRAMS_PER_TURN_MAX: usize = 256;
+/// Send blocks kept free before a datagram is looked at: one for every receiver that it may go to, and as many again
+/// for trains that its size closes.
+const BLOCKS_PER_RECEIVER: usize = 2;
+/// The worker looks at the command queue at least this often, whatever happened to a wake-up.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    id: WorkerId,
+    net: Net,
+    egress: Egress,
+    rooms: Rooms,
+    commands: Receiver<Command>,
+    events: Sender<(WorkerId, Event)>,
+    blocks_min: usize,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        id: WorkerId,
+        net: Net,
+        config: &Config,
+        certificate: Certificate,
+        random: Random,
+        commands: Receiver<Command>,
+        events: Sender<(WorkerId, Event)>,
+    ) -> Worker {
+        let limits: Limits = config.limits;
+        let epoch = net.now();
+        let blocks_min = limits.participants_per_room_max * BLOCKS_PER_RECEIVER;
+        Worker {
+            id,
+            egress: Egress::new(
+                limits.egress_blocks.max(blocks_min * 2),
+                EGRESS_BLOCK_BYTES,
+                limits.segments_max,
+            ),
+            rooms: Rooms::new(certificate, limits, epoch, random),
+            net,
+            commands,
+            events,
+            blocks_min,
+        }
+    }
+
+    /// Turns until [`Command::Shutdown`].
+    pub(crate) fn run(mut self) {
+        while self.turn() {
+            let timeout =
+                self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(self.net.now()));
+            if self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress).is_err() {
+                // The wait itself failed, which no datagram can cause; the next turn tries again.
+                self.rooms.counters.turns += 1;
+            }
+        }
+    }
+
+    /// Everything that has arrived or is due. `false` after [`Command::Shutdown`].
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.net.now();
+        self.rooms.counters.turns += 1;
+        for _ in 0..DATAGRAMS_PER_TURN_MAX {
+            let Some(datagram) = self.net.next_datagram() else { break };
+            self.rooms.on_datagram(now, &datagram.path, datagram.bytes, &mut self.egress);
+            if self.egress.free_blocks() < self.blocks_min {
+                flush(&mut self.net, &mut self.egress);
+            }
+        }
+        for _ in 0..COMMANDS_PER_TURN_MAX {
+            match self.commands.try_recv() {
+                Ok(Command::Shutdown) => return false,
+                Ok(Command::Snapshot { request }) => self.snapshot(request),
+                Ok(command) => self.rooms.on_command(now, command),
+                Err(_) => break,
+            }
+        }
+        if self.rooms.next_timeout().is_some_and(|at| at <= now) {
+            let (net, blocks_min) = (&mut self.net, self.blocks_min);
+            self.rooms.on_timeout(now, &mut self.egress, |egress| {
+                if egress.free_blocks() < blocks_min {
+                    flush(net, egress);
+                }
+            });
+        }
+        flush(&mut self.net, &mut self.egress);
+        self.send_events();
+        true
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        if !self.commands.is_empty() || !self.rooms.events.is_empty() {
+            return Some(self.net.now());
+        }
+        self.rooms.next_timeout()
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn counters(&self) -> crate::counters::Counters {
+        self.rooms.counters
+    }
+
+    fn snapshot(&mut self, request: u64) {
+        let rooms = self.rooms.census();
+        let mut counters = self.rooms.counters;
+        counters.rooms = rooms.len() as u64;
+        counters.participants = rooms.iter().map(|(_, p)| p.len() as u64).sum();
+        let snapshot = Box::new(Snapshot { counters, io: self.net.counters(), rooms });
+        self.rooms.events.push_back(Event::Snapshot { request, snapshot });
+    }
+
+    /// State changes are never dropped: what the queue does not take stays for the next turn.
+    fn send_events(&mut self) {
+        while let Some(event) = self.rooms.events.pop_front() {
+            match self.events.try_send((self.id, event)) {
+                Ok(()) => {}
+                Err(TrySendError::Full((_, event))) => {
+                    self.rooms.events.push_front(event);
+                    return;
+                }
+                Err(TrySendError::Disconnected(_)) => self.rooms.events.clear(),
+            }
+        }
+    }
+}
+
+fn flush(net: &mut Net, egress: &mut Egress) {
+    // A refused send is counted by the backend; there is nobody else to tell.
+    let _ = net.flush(egress);
+}

@@ -1,0 +1,196 @@
+// Starts Debian's own Chromium and Firefox ESR, headless, with a pretended camera and microphone, and watches what a page
+// does: which requests it makes, what it captures, what it is told. Every browser gets a profile of its own that is
+// deleted with it.
+import puppeteer from 'puppeteer-core';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+// Debian's wrapper script /usr/bin/chromium adds flags of its own, so the program behind it is started.
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/lib/chromium/chromium';
+const FIREFOX = process.env.FIREFOX ?? '/usr/lib/firefox-esr/firefox-esr';
+
+/** What the machine lacks for these tests; empty when they can run. */
+export const missing = () => [CHROMIUM, FIREFOX].filter((program) => !existsSync(program));
+
+const CHROMIUM_FLAGS = [
+  '--headless=new',
+  '--no-sandbox', // refused to root otherwise
+  '--disable-gpu',
+  '--disable-dev-shm-usage',
+  '--no-first-run',
+  '--hide-scrollbars',
+  '--mute-audio',
+  '--password-store=basic',
+  // Nothing but the page may use the network.
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-default-apps',
+  '--disable-domain-reliability',
+  '--disable-extensions',
+  '--disable-sync',
+  '--no-pings',
+  // A tab in the background has to keep up: all tabs but one are.
+  '--disable-background-timer-throttling',
+  '--disable-backgrounding-occluded-windows',
+  '--disable-renderer-backgrounding',
+  '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream=fps=10',
+  '--ignore-certificate-errors',
+  // The raw address in the page's hands: the tests look whether it gets out.
+  '--disable-features=WebRtcHideLocalIpsWithMdns',
+];
+
+const FIREFOX_PREFS = {
+  'media.navigator.streams.fake': true,
+  'media.navigator.permission.disabled': true,
+  'media.autoplay.default': 0,
+  'media.autoplay.blocking_policy': 0,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+  // Nothing but the page may use the network.
+  'app.normandy.enabled': false,
+  'app.update.auto': false,
+  'browser.safebrowsing.malware.enabled': false,
+  'browser.safebrowsing.phishing.enabled': false,
+  'datareporting.policy.dataSubmissionEnabled': false,
+  'extensions.update.enabled': false,
+  'media.gmp-manager.updateEnabled': false,
+  'media.gmp-manager.url': '',
+  'network.captive-portal-service.enabled': false,
+  'network.connectivity-service.enabled': false,
+  'services.settings.server': 'data:,#remote-settings-dummy/v1',
+  'toolkit.telemetry.enabled': false,
+};
+
+/**
+ * @param {'chromium' | 'firefox'} name
+ * @param {{ netns?: string, viewport?: { width: number, height: number } }} [options] netns: the host that it runs on (Chromium only: Firefox is
+ *   driven over a local port)
+ */
+export async function launch(name, { netns, viewport = { width: 1000, height: 640 } } = {}) {
+  const profile = mkdtempSync(join(tmpdir(), `saal-test-${name}-`));
+  const common = { acceptInsecureCerts: true, defaultViewport: viewport, userDataDir: profile, protocolTimeout: 60_000, dumpio: !!process.env.DUMPIO };
+  const browser = name === 'firefox'
+    ? await puppeteer.launch({ ...common, browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: FIREFOX_PREFS })
+    : await puppeteer.launch({
+        ...common,
+        browser: 'chrome',
+        executablePath: netns ? '/bin/sh' : CHROMIUM,
+        pipe: true,
+        ignoreDefaultArgs: true,
+        args: [...(netns ? ['-c', 'exec ip netns exec "$0" "$@"', netns, CHROMIUM] : []), ...CHROMIUM_FLAGS, `--user-data-dir=${profile}`, '--remote-debugging-pipe', 'about:blank'],
+      });
+  const pid = browser.process().pid;
+  const forget = () => rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
+  return {
+    name,
+    browser,
+    /** As a crash or a dead battery ends it. */
+    kill() {
+      process.kill(pid, 'SIGKILL');
+      forget();
+    },
+    async close() {
+      await browser.close().catch(() => {});
+      forget();
+    },
+  };
+}
+
+// Runs in the page before the page's own scripts. It keeps what the page was told and counts what it did, independently
+// of what the page says about itself, and leaves the browser's behaviour as it is but for the picture's size.
+function probe() {
+  const seen = { captures: 0, displayCaptures: 0, remoteDescriptions: 0, told: [], said: [], violations: [], iceServers: 0 };
+  Object.defineProperty(window, 'seen', { value: seen });
+
+  document.addEventListener('securitypolicyviolation', (event) => seen.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+
+  const devices = globalThis.MediaDevices?.prototype;
+  if (devices) {
+    const { getUserMedia, getDisplayMedia } = devices;
+    devices.getUserMedia = function (wish = {}) {
+      seen.captures += 1;
+      // Two cores carry three senders and the server: a small picture, whatever the page asks for.
+      const small = { width: 640, height: 360, frameRate: 10 };
+      const video = typeof wish.video === 'object' ? { ...wish.video, ...small } : wish.video && small;
+      return getUserMedia.call(this, { ...wish, video });
+    };
+    devices.getDisplayMedia = function (wish) {
+      seen.displayCaptures += 1;
+      return getDisplayMedia.call(this, wish);
+    };
+  }
+
+  const Connection = window.RTCPeerConnection;
+  const { setRemoteDescription } = Connection.prototype;
+  Connection.prototype.setRemoteDescription = function (...of) {
+    seen.remoteDescriptions += 1;
+    return setRemoteDescription.apply(this, of);
+  };
+  window.RTCPeerConnection = class extends Connection {
+    constructor(configuration) {
+      super(configuration);
+      seen.iceServers += configuration?.iceServers?.length ?? 0;
+    }
+  };
+
+  window.WebSocket = class extends window.WebSocket {
+    constructor(...of) {
+      super(...of);
+      this.addEventListener('message', (event) => seen.told.push(String(event.data)));
+    }
+    send(text) {
+      seen.said.push(String(text));
+      super.send(text);
+    }
+  };
+}
+
+/** A tab in a cookie jar of its own, watched from its first request on. */
+export async function openTab({ name, browser }) {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  const tab = { name, page, requests: [], complaints: [] };
+  page.on('request', (request) => tab.requests.push(request.url()));
+  page.on('pageerror', (error) => tab.complaints.push(`uncaught: ${error?.message ?? error}`));
+  page.on('console', (message) => {
+    if (message.type() === 'error') tab.complaints.push(`console: ${message.text()} ${message.location()?.url ?? ''}`);
+  });
+  await page.evaluateOnNewDocument(probe);
+  return tab;
+}
+
+export const testid = (name) => `[data-testid="${name}"]`;
+
+/** Fills a field as a person does. */
+export async function fill(page, name, text) {
+  const field = await page.waitForSelector(testid(name), { visible: true, timeout: 10_000 });
+  await field.click({ count: 3 });
+  await field.press('Backspace');
+  await field.type(text);
+}
+
+export async function click(page, name) {
+  const button = await page.waitForSelector(`${testid(name)}:not([disabled])`, { visible: true, timeout: 10_000 });
+  await button.click();
+}
+
+/**
+ * Asks until the answer is true and says what it was asked if that takes too long.
+ * @returns the milliseconds it took
+ */
+export async function until(what, ask, timeout = 15_000) {
+  const start = performance.now();
+  let last;
+  for (;;) {
+    try {
+      last = await ask();
+      if (last === true) return performance.now() - start;
+    } catch (error) {
+      last = error.message;
+    }
+    if (performance.now() - start > timeout) throw new Error(`after ${timeout} ms still not: ${what}; last answer ${JSON.stringify(last)}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}

@@ -1,0 +1,91 @@
+// ./netns.sh node screenshots.mjs: pictures of every page into docs/screenshots, on a desktop and on a phone.
+import { mkdirSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { click, fill, launch, openTab, testid, until } from './lib.mjs';
+import { ACCOUNT, startServer } from './server.mjs';
+
+const pictures = resolve(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshots');
+const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844, isMobile: true, hasTouch: true } };
+const OTHERS = ['Mira Sommer', 'Jonas Weber', 'Dr. Lin Chen'];
+
+mkdirSync(pictures, { recursive: true });
+const server = await startServer({ io: 'auto', log: 'warn' });
+const chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
+try {
+  for (const [size, viewport] of Object.entries(SIZES)) await photograph(size, viewport);
+} finally {
+  await chromium.close();
+  await server.stop();
+}
+
+async function photograph(size, viewport) {
+  const { page } = await openTab(chromium);
+  await page.setViewport(viewport);
+  const shoot = async (name) => {
+    await page.bringToFront();
+    await page.screenshot({ path: join(pictures, `${name}-${size}.png`) });
+    console.log(`${name}-${size}.png`);
+  };
+  await page.goto(server.url);
+  await page.waitForSelector(testid('account'), { visible: true });
+  await shoot('welcome');
+  await fill(page, 'account', ACCOUNT);
+  await fill(page, 'password', server.password);
+  await click(page, 'sign-in');
+  await fill(page, 'room-name', `seminar-${size}`);
+  await shoot('open');
+  await click(page, 'open-room');
+  const link = await page.waitForSelector(testid('room-link'), { visible: true }).then((field) => field.evaluate(({ value }) => value));
+  await shoot('opened');
+  for (const path of ['privacy', 'imprint']) {
+    await page.goto(new URL(path, server.url).href);
+    await shoot(path);
+  }
+
+  const others = [];
+  for (const name of OTHERS) {
+    const other = await openTab(chromium);
+    others.push(other);
+    await other.page.goto(link);
+    await fill(other.page, 'display-name', name);
+    await click(other.page, 'join');
+    await click(other.page, 'camera');
+    if (name !== OTHERS[2]) await click(other.page, 'mic');
+  }
+
+  await page.goto(link);
+  await fill(page, 'display-name', 'Ada Lovelace');
+  await click(page, 'preview-mic');
+  await click(page, 'preview-camera');
+  await until('the preview', () => page.evaluate(() => (document.querySelector('#preview-video')?.videoWidth ?? 0) > 0));
+  await shoot('pre-join');
+  await click(page, 'join');
+  await until('everybody', () => page.evaluate(() => document.querySelectorAll('.has-picture').length === 4), 30_000);
+  await shoot('call');
+
+  await click(page, 'chat-toggle');
+  await click(others[0].page, 'chat-toggle');
+  await fill(others[0].page, 'chat-input', 'Welcome! The slides are on their way.');
+  await click(others[0].page, 'chat-send');
+  await fill(page, 'chat-input', 'Thank you, I can see and hear everybody.');
+  await click(page, 'chat-send');
+  await until('the words', () => page.evaluate(() => document.querySelectorAll('#messages > li').length >= 2));
+  await shoot('chat');
+  await click(page, size === 'phone' ? 'chat-close' : 'chat-toggle');
+
+  if (size === 'desktop') {
+    await click(page, 'people');
+    await shoot('people');
+    await click(page, 'people');
+    await click(others[0].page, 'share');
+    await until('the screen', () => page.evaluate(() => document.querySelector('[data-testid="screen-tile"].has-picture') !== null), 30_000);
+    await shoot('screen');
+  }
+  await click(page, 'hang-up');
+  await until('the closing page', async () => new URL(page.url()).pathname === '/bye');
+  await page.waitForSelector(testid('home'), { visible: true });
+  await shoot('bye');
+  for (const { page: other } of others) await other.close();
+  await page.close();
+}

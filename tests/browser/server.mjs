@@ -1,0 +1,76 @@
+// Starts the real server on the namespace's server host, with a configuration of its own in a directory that is deleted
+// with it, and keeps every line it writes.
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+const SAAL = process.env.SAAL_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(repository, 'target'), 'release/saal');
+const HOST = process.env.SAAL_NETNS_SERVER;
+
+export const ADDRESS = '10.99.0.1';
+export const ACCOUNT = 'organizer';
+
+/** @param {{ io: 'uring' | 'mio' | 'auto', log?: string }} options */
+export async function startServer({ io, log = 'debug' }) {
+  if (!HOST) throw new Error('run this through netns.sh');
+  const directory = mkdtempSync(join(tmpdir(), 'saal-test-server-'));
+  const config = join(directory, 'saal.toml');
+  // The namespace is new: every port of it is free.
+  writeFileSync(config, `
+[http]
+listen = "${ADDRESS}:8443"
+self_signed = true
+[media]
+announce = ["${ADDRESS}"]
+io = "${io}"
+[organizers]
+file = "${join(directory, 'organizers.toml')}"
+[log]
+level = "${log}"
+`);
+  const password = randomBytes(12).toString('hex');
+  const added = spawnSync(SAAL, ['organizer', 'add', ACCOUNT, '--password-stdin', '--config', config], { encoding: 'utf8', input: password });
+  if (added.status !== 0) throw new Error(`saal organizer add: ${added.error ?? ''} ${added.stderr}`);
+
+  const child = spawn('ip', ['netns', 'exec', HOST, SAAL, 'serve', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const server = { url: '', password, log: '', exited: new Promise((done) => child.on('exit', (code, signal) => done(code ?? signal))) };
+  const listening = new Promise((ready, failed) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        server.log += text;
+        const url = /^address: (\S+)$/m.exec(server.log)?.[1];
+        if (url) ready(url);
+      });
+    }
+    child.on('error', failed);
+    server.exited.then((code) => failed(new Error(`saal ended with ${code}: ${server.log}`)));
+    setTimeout(() => failed(new Error(`saal printed no address in 10 s: ${server.log}`)), 10_000).unref();
+  });
+
+  server.stop = async () => {
+    child.kill('SIGTERM');
+    const late = setTimeout(() => child.kill('SIGKILL'), 5_000);
+    const code = await server.exited;
+    clearTimeout(late);
+    rmSync(directory, { recursive: true, force: true });
+    return code;
+  };
+  /** The admin listener answers on the server host only. */
+  server.metrics = () => {
+    const ask = `fetch('http://127.0.0.1:8081/metrics').then((answer) => answer.text()).then((text) => process.stdout.write(text))`;
+    const asked = spawnSync('ip', ['netns', 'exec', HOST, process.execPath, '-e', ask], { encoding: 'utf8' });
+    if (asked.status !== 0) throw new Error(`/metrics: ${asked.stderr}`);
+    return asked.stdout;
+  };
+  try {
+    server.url = await listening;
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return server;
+}
