@@ -84,7 +84,7 @@ impl Rooms {
         match command {
             Command::OpenRoom { room } => {
                 if !self.room_ids.contains_key(&room) {
-                    let key = self.rooms.insert(Room::new(room));
+                    let key = self.rooms.insert(Room::new(room, now));
                     self.room_ids.insert(room, key);
                 }
             }
@@ -156,7 +156,7 @@ impl Rooms {
         let due: Vec<Key<Room>> = self
             .rooms
             .iter()
-            .filter(|(_, room)| room.next_tick().is_none_or(|at| at <= now))
+            .filter(|(_, room)| room.next_tick().is_some_and(|at| at <= now))
             .map(|(key, _)| key)
             .collect();
         for room_key in due {

@@ -45,9 +45,6 @@ fn write_all(
         write!(out, " {}", text_of(&line.mid))?;
     }
     out.push_str("\r\na=ice-lite\r\n");
-    if offer.allows_mixed_extensions {
-        out.push_str("a=extmap-allow-mixed\r\n");
-    }
     out.push_str("a=msid-semantic: WMS *\r\n");
     let mut candidates_are_written = false;
     for (line, role) in offer.lines.iter().zip(roles) {
@@ -95,6 +92,9 @@ fn write_transport(out: &mut String, line: &Line, local: &Local<'_>) -> std::fmt
     out.push_str("\r\na=setup:passive\r\na=rtcp-mux\r\n");
     if line.has_reduced_size {
         out.push_str("a=rtcp-rsize\r\n");
+    }
+    if line.allows_mixed_extensions {
+        out.push_str("a=extmap-allow-mixed\r\n");
     }
     Ok(())
 }

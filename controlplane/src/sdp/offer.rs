@@ -12,7 +12,6 @@ pub(crate) struct Offer {
     pub(crate) ufrag: String,
     /// SHA-256 of the client's certificate.
     pub(crate) fingerprint: [u8; 32],
-    pub(super) allows_mixed_extensions: bool,
     pub(super) lines: Vec<Line>,
 }
 
@@ -28,6 +27,7 @@ pub(super) struct Line {
     /// In the bundle, not rejected by the offerer, and of a protocol we speak.
     pub(super) is_usable: bool,
     pub(super) has_reduced_size: bool,
+    pub(super) allows_mixed_extensions: bool,
     pub(super) codecs: Vec<OfferedCodec>,
     pub(super) extensions: Vec<OfferedExtension>,
     pub(super) rids: Vec<Rid>,
@@ -101,6 +101,9 @@ const RIDS_MAX: usize = 4;
 /// A layer each, for clients that announce them.
 const SSRCS_MAX: usize = 8;
 
+/// Chromium says it for the session, Firefox for each line.
+const EXTMAP_ALLOW_MIXED: &str = "extmap-allow-mixed";
+
 /// Feedback that the data plane sends or understands, in the order in which it is answered.
 const VIDEO_FEEDBACK: [&str; 4] = ["transport-cc", "ccm fir", "nack", "nack pli"];
 const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
@@ -138,7 +141,7 @@ pub(crate) fn parse(text: &str) -> Result<Offer, BadOffer> {
         .ok_or(BadOffer::NoBundle)?;
     let mut lines: Vec<Line> = Vec::with_capacity(sections.len());
     for section in &sections {
-        let line = line(section, &bundle)?;
+        let line = line(&session, section, &bundle)?;
         if lines.iter().any(|other| other.mid == line.mid) {
             return Err(BadOffer::DuplicateMid);
         }
@@ -161,7 +164,6 @@ pub(crate) fn parse(text: &str) -> Result<Offer, BadOffer> {
     Ok(Offer {
         ufrag: ufrag.to_owned(),
         fingerprint: fingerprint.ok_or(BadOffer::NoSha256Fingerprint)?,
-        allows_mixed_extensions: session.has("extmap-allow-mixed"),
         lines,
     })
 }
@@ -188,7 +190,7 @@ fn split(text: &str) -> Result<(Section<'_>, Vec<Section<'_>>), BadOffer> {
     Ok((session, sections))
 }
 
-fn line(section: &Section<'_>, bundle: &[&str]) -> Result<Line, BadOffer> {
+fn line(session: &Section<'_>, section: &Section<'_>, bundle: &[&str]) -> Result<Line, BadOffer> {
     let mut head = section.head.split(' ');
     let words = (head.next(), head.next(), head.next());
     let (Some(media), Some(port), Some(protocol)) = words else { return Err(BadOffer::Malformed) };
@@ -218,6 +220,7 @@ fn line(section: &Section<'_>, bundle: &[&str]) -> Result<Line, BadOffer> {
         direction: direction.unwrap_or(Direction::SendRecv),
         is_usable,
         has_reduced_size: section.has("rtcp-rsize"),
+        allows_mixed_extensions: session.has(EXTMAP_ALLOW_MIXED) || section.has(EXTMAP_ALLOW_MIXED),
         codecs: kind.map(|kind| codecs(section, &formats, kind)).unwrap_or_default(),
         extensions: section.all("extmap").filter_map(extension).take(2 * Extension::ALL.len()).collect(),
         rids: rids(section),

@@ -37,6 +37,7 @@ export class Call {
   #loudspeakers = [];
   #speaker = '';
   #negotiating = false;
+  #changes = Promise.resolve();
 
   /**
    * @param {{ audioSlots: number, videoSlots: number }} most what the server accepts
@@ -92,12 +93,18 @@ export class Call {
     this.#negotiating = false;
   }
 
-  /** @param {Source} source @param {MediaStreamTrack | null} track */
-  async send(source, track) {
+  /**
+   * One change of a sender after the other, so that the last word wins.
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   */
+  send(source, track) {
     const { sender } = this.#sending[source];
-    if (sender.track === track) return;
-    await sender.replaceTrack(track);
-    if (source === 'camera' && track) await keepLayers(sender);
+    this.#changes = this.#changes.then(async () => {
+      if (sender.track === track || this.#pc.signalingState === 'closed') return;
+      await sender.replaceTrack(track);
+      await setLayers(sender, source, track !== null);
+    }).catch(() => { /* the track ended or the connection was closed meanwhile */ });
   }
 
   /** To be called from a click when the browser held the sound back. */
@@ -161,14 +168,16 @@ function isCommon({ mimeType, sdpFmtpLine = '' }) {
   return true;
 }
 
-/** Firefox forgets bitrates and scales of encodings that had no track yet. @param {RTCRtpSender} sender */
-async function keepLayers(sender) {
+/**
+ * Says the sizes again, as Firefox may forget those of encodings that had no track, and switches the encodings off
+ * with the track: after replaceTrack(null) alone, Firefox 153 sends the last picture again once a second.
+ * @param {RTCRtpSender} sender
+ * @param {Source} source
+ * @param {boolean} on
+ */
+async function setLayers(sender, source, on) {
   const parameters = sender.getParameters();
-  if (parameters.encodings.length !== CAMERA_LAYERS.length) return;
-  for (const [i, encoding] of parameters.encodings.entries()) {
-    const layer = CAMERA_LAYERS[i];
-    encoding.scaleResolutionDownBy = layer?.scaleResolutionDownBy;
-    encoding.maxBitrate = layer?.maxBitrate;
-  }
+  const layers = source === 'camera' && parameters.encodings.length === CAMERA_LAYERS.length ? CAMERA_LAYERS : [];
+  for (const [i, encoding] of parameters.encodings.entries()) Object.assign(encoding, { ...layers[i], active: on });
   await sender.setParameters(parameters).catch(() => { /* the first setting stays */ });
 }

@@ -47,7 +47,7 @@ export class Chat {
     const time = new Intl.DateTimeFormat(language(), { hour: '2-digit', minute: '2-digit' }).format(new Date());
     const goesOn = this.#lastFrom === from;
     this.#lastFrom = from;
-    const item = el('li', { class: `message${own ? ' message-own' : ''}${goesOn ? ' message-goes-on' : ''}`, 'data-testid': 'chat-message' },
+    const item = el('div', { class: `message${own ? ' message-own' : ''}${goesOn ? ' message-goes-on' : ''}`, 'data-testid': 'chat-message' },
       el('p', { class: 'message-head' }, el('bdi', {}, name), ' ', el('time', {}, time)),
       el('p', { class: 'message-text', dir: 'auto' }, ...withLinks(text)));
     this.#list.append(item);

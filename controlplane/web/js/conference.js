@@ -222,7 +222,7 @@ export class Conference {
     const { me } = this;
     for (const source of /** @type {const} */ (['microphone', 'camera', 'screen'])) {
       me[source] = this.#devices.isOn(source);
-      this.#call?.send(source, this.#devices.track(source)).catch(() => { /* the connection was closed meanwhile */ });
+      this.#call?.send(source, this.#devices.track(source));
     }
     this.#signalling?.state(me);
     this.#on.onRoster();

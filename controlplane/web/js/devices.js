@@ -105,7 +105,7 @@ export class Devices extends EventTarget {
         : await this.#userMedia(source);
       const [track] = source === 'microphone' ? stream.getAudioTracks() : stream.getVideoTracks();
       if (!track) throw new Trouble('failed');
-      track.contentHint = source === 'screen' ? 'detail' : '';
+      if (source === 'screen') track.contentHint = 'detail';
       track.addEventListener('ended', () => {
         if (this.#tracks[source] === track) this.switchOff(source, { release: true });
       });

@@ -126,7 +126,8 @@ export function showPrejoin(place, { room, password, devices }, enter) {
     const trouble = await enter({ name: typed, password: password ?? (passwordField.value || null) });
     if (trouble === null) return;
     joining = false;
-    password = null; // whatever the link said, it can be typed now
+    if (password !== null) passwordField.value = password; // the link may be wrong: it can be corrected
+    password = null;
     part('#password-field').hidden = false;
     part('#password-from-link').hidden = true;
     button(place, 'join').disabled = false;

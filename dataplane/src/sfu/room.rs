@@ -57,7 +57,7 @@ pub(crate) struct Room {
     participants: Slab<Participant>,
     sources: Slab<Source>,
     speakers: Speakers,
-    ticked: Option<Instant>,
+    ticked: Instant,
     chosen: Option<Instant>,
     /// Media came since the last tick.
     busy: bool,
@@ -67,13 +67,13 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(id: RoomId) -> Room {
+    pub(crate) fn new(id: RoomId, now: Instant) -> Room {
         Room {
             id,
             participants: Slab::new(),
             sources: Slab::new(),
             speakers: Speakers::new(),
-            ticked: None,
+            ticked: now,
             chosen: None,
             busy: false,
             connecting: 0,
@@ -369,16 +369,13 @@ impl Room {
                 .filter_map(|(_, p)| p.transport.next_timeout())
                 .min(),
         };
-        let tick = self.ticked.map(|at| at + if self.busy { TICK } else { IDLE_TICK });
-        match (transport, tick) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let tick = self.ticked + if self.busy { TICK } else { IDLE_TICK };
+        Some(transport.map_or(tick, |at| at.min(tick)))
     }
 
     /// Requests, feedback, reports and choices that are due.
     pub(crate) fn on_tick(&mut self, turn: &mut Turn<'_>) {
-        self.ticked = Some(turn.now);
+        self.ticked = turn.now;
         self.busy = false;
         if self.chosen.is_none_or(|at| turn.now >= at + CHOICE_INTERVAL) {
             self.chosen = Some(turn.now);
