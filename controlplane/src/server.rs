@@ -67,7 +67,6 @@ pub(crate) fn run(config: Config, web_dir: Option<PathBuf>) -> Result<(), Failur
     log::write(&Entry::Starting { version: env!("CARGO_PKG_VERSION") });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
         .build()
         .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))?;
     let local = LocalSet::new();
