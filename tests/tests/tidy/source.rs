@@ -49,7 +49,7 @@ impl Source {
             return String::new();
         }
         let code = without_comments_and_literals(&self.text);
-        match code.find("#[cfg(test)]\nmod ") {
+        match start_of_tests(&code) {
             Some(end) => code[..end].to_owned(),
             None => code,
         }
@@ -61,8 +61,14 @@ impl Source {
         if self.is_test() {
             return code;
         }
-        code.find("#[cfg(test)]\nmod ").map(|start| code[start..].to_owned()).unwrap_or_default()
+        start_of_tests(&code).map(|start| code[start..].to_owned()).unwrap_or_default()
     }
+}
+
+/// Where the test module begins, whatever attributes stand between `cfg(test)` and its name.
+fn start_of_tests(code: &str) -> Option<usize> {
+    let module = code.find("\nmod tests")?;
+    code[..module].rfind("#[cfg(test)]")
 }
 
 /// Blanks out comments, strings and character literals, and keeps every line break.

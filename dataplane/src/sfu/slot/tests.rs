@@ -1,3 +1,5 @@
+//! What a receiver sees of a slot: opened with its own keys, number by number.
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::*;
