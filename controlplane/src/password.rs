@@ -1,11 +1,12 @@
 //! Argon2id, at most two at a time on threads of their own, so that guessing cannot starve the rest of the server.
 
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
 use serde::{Deserialize, Deserializer};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 /// A password as somebody typed it; overwritten when dropped.
@@ -18,17 +19,22 @@ pub(crate) struct Hash(Arc<str>);
 
 /// The threads that hash.
 pub(crate) struct Hashing {
-    permits: Arc<Semaphore>,
+    jobs: SyncSender<Job>,
     /// Of a password nobody knows: whatever does not exist is checked against it and costs the same.
     dummy: Hash,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Too many people wait for a hash already.
 #[derive(Debug)]
 pub(crate) struct Overloaded;
 
 /// Two hashes at a time leave cores to the media workers.
-const PERMITS: usize = 2;
+const THREADS: usize = 2;
+
+/// A lecture hall of people who join in the same second.
+const JOBS_MAX: usize = 1024;
 
 impl Password {
     /// Longest accepted password in bytes.
@@ -92,7 +98,14 @@ impl Hash {
 impl Hashing {
     pub(crate) fn new() -> Result<Hashing, String> {
         let dummy = Hash::of(&Password(crate::random::token()))?;
-        Ok(Hashing { permits: Arc::new(Semaphore::new(PERMITS)), dummy })
+        let (jobs, queue) = sync_channel(JOBS_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..THREADS {
+            let queue = queue.clone();
+            let thread = std::thread::Builder::new().name("saal-hash".into()).spawn(move || work(&queue));
+            thread.map_err(|error| format!("cannot start a thread for passwords: {error}"))?;
+        }
+        Ok(Hashing { jobs, dummy })
     }
 
     pub(crate) async fn hash(&self, password: Password) -> Result<Hash, Overloaded> {
@@ -111,13 +124,22 @@ impl Hashing {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Overloaded> {
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Overloaded)?;
-        let work = move || {
-            let result = work();
-            drop(permit);
-            result
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Overloaded)
+        let (done, result) = oneshot::channel();
+        let job = Box::new(move || {
+            // Whoever asked may have gone meanwhile.
+            let _ = done.send(work());
+        });
+        self.jobs.try_send(job).map_err(|_| Overloaded)?;
+        result.await.map_err(|_| Overloaded)
+    }
+}
+
+/// Until the server drops its end of the queue.
+fn work(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        job();
     }
 }
 

@@ -1,6 +1,7 @@
 // One conference in real browsers: three people in two Chromium tabs and a Firefox, from the organizer's sign-in to the
 // empty room. The steps build on each other; SAAL_IO names the backend of the data plane.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,7 @@ const io = process.env.SAAL_IO ?? 'auto';
 // Words that appear nowhere else: found in a log or a metric, they are a leak.
 const ROOM = 'canaryroom-4711';
 const PASSWORD = 'canarypassword-0815';
-const NAMES = { ada: 'Adacanary Lovelace', bea: 'Beacanary Bär', kai: 'Kaicanary Müller', eve: 'Evecanary Late' };
+const NAMES = { ada: 'Adacanary Lovelace', bea: 'Beacanary Bär', kai: 'Kaicanary Müller', eve: 'Evecanary Late', max: 'Maxcanary Short' };
 const CHAT = { ada: 'canarychat von Ada <b>&amp;</b>', kai: 'canarychat from Kai' };
 const CLIENTS = ['10.99.0.2', '10.99.0.3'];
 const STORED = ['canarystored'];
@@ -200,7 +201,7 @@ describe(`a conference over ${io}`, () => {
     await click(page, 'hang-up');
     const gone = performance.now();
     for (const name of ['bea', 'kai']) {
-      await until(`Ada is gone at ${name}`, () => people[name].page.evaluate((id) => !tilesOf(id).length, id), 5_000);
+      await until(`Ada is gone at ${name}`, async () => !(await isThere(name, id)), 5_000);
     }
     assert.ok(performance.now() - gone < 1_000, `the tile stayed for ${Math.round(performance.now() - gone)} ms`);
     await until('the closing page', async () => new URL(page.url()).pathname === '/bye');
@@ -217,9 +218,22 @@ describe(`a conference over ${io}`, () => {
   });
 
   step('a browser that dies is gone within 20 seconds', async () => {
-    const { id } = people.kai;
-    firefox.kill();
-    const took = await until('Kai is gone at Bea', () => people.bea.page.evaluate((id) => !tilesOf(id).length, id), 30_000);
+    const mortal = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
+    const max = await openTab(mortal);
+    await max.page.goto(link);
+    await fill(max.page, 'display-name', NAMES.max);
+    await join_('max', max);
+    await until('Max is there', () => isThere('bea', max.id));
+    mortal.kill();
+    await until('Max is gone at Bea and Kai', async () => !(await isThere('bea', max.id)) && !(await isThere('kai', max.id)), 20_000);
+  });
+
+  step('a browser whose network dies is gone within 20 seconds', async () => {
+    // Nothing says goodbye: no packet of Firefox's host arrives any more, TCP or UDP.
+    const cut = spawnSync('ip', ['-n', process.env.SAAL_NETNS_SERVER, 'link', 'set', 'right', 'down']);
+    assert.equal(cut.status, 0, String(cut.stderr));
+    const took = await until('Kai is gone at Bea', async () => !(await isThere('bea', people.kai.id)), 30_000);
+    assert.ok(took > 5_000, 'a short hiccup throws nobody out');
     assert.ok(took < 20_000, `Kai stayed for ${Math.round(took)} ms`);
     delete people.kai;
   });
@@ -291,6 +305,8 @@ function pageSide() {
     return [...document.querySelectorAll('[data-testid="tile"]')].filter((tile) => tile.dataset.participant !== own);
   };
 }
+
+const isThere = (name, id) => people[name].page.evaluate((id) => tilesOf(id).length > 0, id);
 
 const captured = (page) => page.evaluate(() => [seen.captures, seen.displayCaptures]);
 
