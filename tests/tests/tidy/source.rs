@@ -67,7 +67,7 @@ impl Source {
 
 /// Where the test module begins, whatever attributes stand between `cfg(test)` and its name.
 fn start_of_tests(code: &str) -> Option<usize> {
-    let module = code.find("\nmod tests")?;
+    let module = code.find("mod tests")?;
     code[..module].rfind("#[cfg(test)]")
 }
 
