@@ -1,1 +1,3 @@
-//! x
+//! What the tools are made of.
+
+pub mod impair;
