@@ -221,11 +221,8 @@ impl Layer {
         reception.expected_prior = expected;
         reception.received_prior = reception.received;
         let lost_interval = expected_interval.saturating_sub(received_interval);
-        let fraction_lost = if expected_interval == 0 {
-            0
-        } else {
-            ((lost_interval << 8) / expected_interval).min(255) as u8
-        };
+        let fraction_lost =
+            (lost_interval << 8).checked_div(expected_interval).map_or(0, |f| f.min(255) as u8);
         let lost = (expected as i64 - reception.received as i64).clamp(-0x80_0000, 0x7f_ffff) as i32;
         let (last_sr, delay_since_last_sr) = self.report.map_or((0, 0), |sr| {
             let delay = now.duration_since(sr.at).as_micros() as u64 * 65_536 / 1_000_000;

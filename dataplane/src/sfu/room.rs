@@ -475,7 +475,7 @@ impl Room {
     }
 
     /// Gives every video slot the best layer that fits its wish; asks for keyframes where a slot waits.
-    fn choose_layers(&mut self, turn: &mut Turn<'_>) {
+    fn choose_layers(&mut self, turn: &Turn<'_>) {
         for (_, participant) in self.participants.iter_mut() {
             for slot in participant.slots.iter_mut().filter(|s| s.spec.kind == MediaKind::Video) {
                 let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };

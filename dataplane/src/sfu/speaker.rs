@@ -169,9 +169,11 @@ mod tests {
     }
 
     fn talk(speakers: &mut Speakers, from: Instant, source: Key<Source>, dbov: u8, packets: u32) -> bool {
-        (0..packets).fold(false, |changed, i| {
-            speakers.on_level(from + Duration::from_millis(20) * i, source, level(dbov)) || changed
-        })
+        let mut changed = false;
+        for number in 0..packets {
+            changed |= speakers.on_level(from + Duration::from_millis(20) * number, source, level(dbov));
+        }
+        changed
     }
 
     #[test]
