@@ -1,3 +1,5 @@
+//! The slot's rewriting, packet by packet.
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::*;
