@@ -6,26 +6,27 @@ import { click, fill, launch, openTab, testid, until } from './lib.mjs';
 import { ACCOUNT, startServer } from './server.mjs';
 
 const pictures = resolve(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshots');
-const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844, isMobile: true, hasTouch: true } };
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844, isMobile: true, hasTouch: true };
 const OTHERS = ['Mira Sommer', 'Jonas Weber', 'Dr. Lin Chen'];
 
 mkdirSync(pictures, { recursive: true });
 const server = await startServer({ io: 'auto', log: 'warn' });
 const chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
 try {
-  for (const [size, viewport] of Object.entries(SIZES)) await photograph(size, viewport);
+  for (const viewport of [DESKTOP, PHONE]) await photograph(viewport);
 } finally {
   await chromium.close();
   await server.stop();
 }
 
-async function photograph(size, viewport) {
+async function photograph(viewport) {
   const { page } = await openTab(chromium);
   await page.setViewport(viewport);
   const shoot = async (name) => {
     await page.bringToFront();
-    await page.screenshot({ path: join(pictures, `${name}-${size}.png`) });
-    console.log(`${name}-${size}.png`);
+    await page.screenshot({ path: join(pictures, `${name}-${viewport.width}.png`) });
+    console.log(`${name}-${viewport.width}.png`);
   };
   await page.goto(server.url);
   await page.waitForSelector(testid('account'), { visible: true });
@@ -33,7 +34,7 @@ async function photograph(size, viewport) {
   await fill(page, 'account', ACCOUNT);
   await fill(page, 'password', server.password);
   await click(page, 'sign-in');
-  await fill(page, 'room-name', `seminar-${size}`);
+  await fill(page, 'room-name', viewport === PHONE ? 'colloquium' : 'seminar');
   await shoot('open');
   await click(page, 'open-room');
   const link = await page.waitForSelector(testid('room-link'), { visible: true }).then((field) => field.evaluate(({ value }) => value));
@@ -72,9 +73,9 @@ async function photograph(size, viewport) {
   await click(page, 'chat-send');
   await until('the words', () => page.evaluate(() => document.querySelectorAll('#messages > li').length >= 2));
   await shoot('chat');
-  await click(page, size === 'phone' ? 'chat-close' : 'chat-toggle');
+  await click(page, viewport === PHONE ? 'chat-close' : 'chat-toggle');
 
-  if (size === 'desktop') {
+  if (viewport === DESKTOP) {
     await click(page, 'people');
     await shoot('people');
     await click(page, 'people');

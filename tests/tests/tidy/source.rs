@@ -49,8 +49,8 @@ impl Source {
             return String::new();
         }
         let code = without_comments_and_literals(&self.text);
-        match code.find("#[cfg(test)]\nmod ") {
-            Some(end) => code[..end].to_owned(),
+        match test_module(&code) {
+            Some(start) => code[..start].to_owned(),
             None => code,
         }
     }
@@ -61,8 +61,18 @@ impl Source {
         if self.is_test() {
             return code;
         }
-        code.find("#[cfg(test)]\nmod ").map(|start| code[start..].to_owned()).unwrap_or_default()
+        test_module(&code).map(|start| code[start..].to_owned()).unwrap_or_default()
     }
+}
+
+/// Where the test module begins that a file ends with; one in a file of its own is that file's matter.
+fn test_module(code: &str) -> Option<usize> {
+    const MARK: &str = "#[cfg(test)]\n";
+    code.match_indices(MARK).map(|(at, _)| at).find(|at| {
+        let mut lines = code[at + MARK.len()..].lines();
+        let item = lines.find(|line| !line.starts_with("#[")).unwrap_or_default();
+        has_word(item, "mod") && item.ends_with('{')
+    })
 }
 
 /// Blanks out comments, strings and character literals, and keeps every line break.
