@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -158,7 +159,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
     result.map(|()| server)
 }
 
-async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|error| Failure::Runtime(format!("cannot listen on {key} = {address}: {error}")))
@@ -193,9 +194,12 @@ fn announce(
     if let Some(why) = server.hall.media.why_not_uring() {
         log::write(&Entry::NotUring { why });
     }
-    let host = match address.ip().is_loopback() {
-        true => format!("localhost:{}", address.port()),
-        false => address.to_string(),
+    let host = match (address.ip(), server.announced.first()) {
+        (ip, _) if ip.is_loopback() => format!("localhost:{}", address.port()),
+        (ip, Some(reachable)) if ip.is_unspecified() => {
+            SocketAddr::new(*reachable, address.port()).to_string()
+        }
+        _ => address.to_string(),
     };
     let own_url = format!("{}://{host}", if tls { "https" } else { "http" });
     let mut out = std::io::stdout().lock();

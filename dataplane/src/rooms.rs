@@ -153,13 +153,12 @@ impl Rooms {
         egress: &mut Egress,
         mut flush: impl FnMut(&mut Egress),
     ) {
-        let due: Vec<Key<Room>> = self
-            .rooms
-            .iter()
-            .filter(|(_, room)| room.next_tick().is_some_and(|at| at <= now))
-            .map(|(key, _)| key)
-            .collect();
-        for room_key in due {
+        let mut after = None;
+        while let Some(room_key) = self.rooms.next_key(after) {
+            after = Some(room_key);
+            if self.rooms.find(room_key).and_then(Room::next_tick).is_none_or(|at| at > now) {
+                continue;
+            }
             self.on_transport_timeouts(now, room_key, egress);
             if let Some(room) = self.rooms.find_mut(room_key) {
                 let mut turn = Turn {
@@ -328,14 +327,15 @@ impl Rooms {
     }
 
     fn on_transport_timeouts(&mut self, now: Instant, room_key: Key<Room>, egress: &mut Egress) {
-        let Some(room) = self.rooms.find_mut(room_key) else { return };
-        let keys: Vec<_> = room.participants().map(|(key, _)| key).collect();
-        for key in keys {
-            let Some(room) = self.rooms.find_mut(room_key) else { return };
-            let Some(participant) = room.participant_mut(key) else { continue };
+        let mut after = None;
+        while let Some(key) = self.rooms.find(room_key).and_then(|room| room.next_participant(after)) {
+            after = Some(key);
             let seat = Seat { room: room_key, participant: key };
-            participant.transport.on_timeout(now, egress, &mut self.counters);
-            self.settle(seat);
+            let Some(participant) = seat_of(&mut self.rooms, seat) else { continue };
+            if participant.transport.next_timeout().is_some_and(|at| at <= now) {
+                participant.transport.on_timeout(now, egress, &mut self.counters);
+                self.settle(seat);
+            }
         }
     }
 }

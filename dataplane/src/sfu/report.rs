@@ -74,8 +74,9 @@ pub(crate) fn send_reports(
 ) {
     let mut buffer = [0; COMPOUND_MAX];
     let mut from = None;
-    while let Some((key, participant)) = participants.next_mut(from) {
+    while let Some(key) = participants.next_key(from) {
         from = Some(key);
+        let Some(participant) = participants.find_mut(key) else { continue };
         if participant.connected && participant.reported.is_none_or(|at| turn.now >= at + REPORT_INTERVAL) {
             participant.reported = Some(turn.now);
             let len = write_reports(participants, sources, key, &mut buffer, turn);

@@ -129,6 +129,11 @@ impl Room {
         self.participants.find_mut(key)
     }
 
+    /// The first participant behind `after`, for a walk during which participants may go.
+    pub(crate) fn next_participant(&self, after: Option<Key<Participant>>) -> Option<Key<Participant>> {
+        self.participants.next_key(after)
+    }
+
     pub(crate) fn participants(&self) -> impl Iterator<Item = (Key<Participant>, &Participant)> {
         self.participants.iter()
     }
@@ -211,6 +216,15 @@ impl Room {
         let Some(participant) = self.participants.find_mut(key) else { return };
         let Some(source_key) = participant.sources[kind as usize] else { return };
         let Some(source) = self.sources.find_mut(source_key) else { return };
+        if source.on && !on {
+            // What the owner sends meanwhile is not forwarded, so the receivers must not see its numbers go on.
+            for (key, index) in &source.subscribers {
+                let slots = self.participants.find_mut(*key).map(|p| &mut p.slots);
+                if let Some(slot) = slots.and_then(|s| s.get_mut(usize::from(index.0))) {
+                    slot.pause();
+                }
+            }
+        }
         source.on = on;
         if kind == SourceKind::Microphone {
             let changed = if on {

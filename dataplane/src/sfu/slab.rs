@@ -89,9 +89,10 @@ impl<T> Slab<T> {
     }
 
     /// The first value behind `after`, or the very first.
-    pub(crate) fn next_mut(&mut self, after: Option<Key<T>>) -> Option<(Key<T>, &mut T)> {
-        let skip = after.map_or(0, |key| key.index as usize + 1);
-        self.iter_mut().skip_while(move |(key, _)| (key.index as usize) < skip).next()
+    pub(crate) fn next_key(&self, after: Option<Key<T>>) -> Option<Key<T>> {
+        let from = after.map_or(0, |key| key.index as usize + 1);
+        let (offset, place) = self.places.get(from..)?.iter().enumerate().find(|(_, p)| p.value.is_some())?;
+        Some(Key { index: (from + offset) as u32, generation: place.generation, of: PhantomData })
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {

@@ -23,6 +23,8 @@ use crate::wire::rtp::{Extensions, Outgoing};
 const MAPPINGS: usize = 4;
 /// Least step of the outgoing timestamp at a switch: two frames never share one.
 const SWITCH_STEP_MS: u32 = 1;
+/// Largest step of the outgoing sequence number, a quarter of its range.
+const JUMP_MAX: u64 = 1 << 14;
 /// Packets whose last retransmission is remembered.
 const RESENT: usize = 64;
 /// A packet is not sent again within this time: the first copy may be on its way.
@@ -136,6 +138,12 @@ impl Slot {
     /// Shows another source from its next keyframe on, or nothing.
     pub(crate) fn show(&mut self, source: Option<Key<Source>>) {
         self.source = source;
+        self.target = 0;
+        self.pause();
+    }
+
+    /// Shows nothing of its source until its next keyframe.
+    pub(crate) fn pause(&mut self) {
         self.announced = false;
         self.retire();
     }
@@ -157,14 +165,14 @@ impl Slot {
         to: &mut Sender<'_>,
         egress: &mut Egress,
     ) -> Result<bool, Dropped> {
-        let mapping = match self.current {
-            Some(m) if m.layer == packet.layer && m.epoch == packet.epoch => {
-                if packet.seq < m.in_start {
-                    return Ok(false);
+        let continues = self.current.filter(|m| m.layer == packet.layer && m.epoch == packet.epoch);
+        let mapping = match continues.filter(|m| m.follows(packet.seq, self.next_seq)) {
+            Some(mapping) if packet.seq < mapping.in_start => return Ok(false),
+            Some(mapping) => mapping,
+            None => {
+                if continues.is_some() {
+                    self.retire();
                 }
-                m
-            }
-            Some(_) | None => {
                 if packet.layer != self.target || !packet.mark.keyframe {
                     return Ok(false);
                 }
@@ -359,6 +367,12 @@ impl Slot {
 }
 
 impl Mapping {
+    /// Whether the packet's outgoing number is near enough to `next` for the receiver's rollover counter to follow
+    /// (RFC 3711 §3.3.1); a source that jumps further gets a mapping of its own.
+    fn follows(&self, seq: ExtSeq, next: ExtSeq) -> bool {
+        seq < self.in_start || self.out_start.0 + (seq.0 - self.in_start.0) < next.0 + JUMP_MAX
+    }
+
     fn patch(&self, payload: &mut [u8], mark: &FrameMark) {
         if let Some(at) = mark.picture_id {
             codec::patch_picture_id(payload, at, at.value.wrapping_add(self.picture_id));

@@ -47,7 +47,7 @@ impl Speakers {
         Speakers { heard: Vec::new(), holders: Vec::new(), holders_max: 0, listed: Vec::new() }
     }
 
-    /// The sources to fill audio slots with, the most recent speaker first.
+    /// The sources to fill audio slots with, those that speak before those that do not.
     pub(crate) fn holders(&self) -> &[Key<Source>] {
         &self.holders
     }
@@ -85,19 +85,13 @@ impl Speakers {
         let Some(voice) = self.heard.iter_mut().find(|v| v.source == source) else { return false };
         let weight = if loudness > voice.loudness { ATTACK } else { RELEASE };
         voice.loudness += (loudness - voice.loudness) * weight;
-        let mut onset = false;
         if loudness >= SPEAKING {
-            onset = voice.spoke.is_none_or(|at| now >= at + LINGER);
-            if onset {
+            if voice.spoke.is_none_or(|at| now >= at + LINGER) {
                 voice.began = Some(now);
             }
             voice.spoke = Some(now);
         }
         let challenger = voice.loudness;
-        if self.holders.contains(&source) {
-            // A receiver may have fewer slots than there are holders: who begins to speak comes first.
-            return onset && self.holders.len() == self.holders_max && self.bring_forward(source);
-        }
         challenger >= SPEAKING && self.challenge(now, source, challenger)
     }
 
@@ -116,27 +110,25 @@ impl Speakers {
         Some(self.listed.clone())
     }
 
+    /// Takes the place of the quietest who does not speak, or speaks much more quietly, among those ahead of `source`: a
+    /// receiver with fewer slots than there are holders hears the first of them. Returns whether the order changed.
     fn challenge(&mut self, now: Instant, source: Key<Source>, loudness: f32) -> bool {
+        let own = self.holders.iter().position(|h| *h == source);
+        let ahead = &self.holders[..own.unwrap_or(self.holders.len())];
+        let yields =
+            |v: &&Voice| v.spoke.is_none_or(|at| now >= at + HOLD) || v.loudness + MARGIN_DB < loudness;
         let quietest = self
             .heard
             .iter()
-            .filter(|v| v.source != source && self.holders.contains(&v.source))
-            .filter(|v| v.spoke.is_none_or(|at| now >= at + HOLD) || v.loudness + MARGIN_DB < loudness)
-            .min_by(|a, b| a.loudness.total_cmp(&b.loudness))
-            .map(|v| v.source);
-        let Some(quietest) = quietest else { return false };
-        if let Some(place) = self.holders.iter_mut().find(|h| **h == quietest) {
-            *place = source;
+            .filter(yields)
+            .filter_map(|v| Some((v.loudness, ahead.iter().position(|h| *h == v.source)?)))
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        match (quietest, own) {
+            (Some((_, place)), Some(own)) => self.holders.swap(place, own),
+            (Some((_, place)), None) => self.holders[place] = source,
+            (None, _) => return false,
         }
-        self.bring_forward(source);
         true
-    }
-
-    /// Returns whether the order changed.
-    fn bring_forward(&mut self, source: Key<Source>) -> bool {
-        let Some(place) = self.holders.iter().position(|h| *h == source) else { return false };
-        self.holders[..=place].rotate_right(1);
-        place > 0
     }
 
     /// While there is room everybody holds a place.

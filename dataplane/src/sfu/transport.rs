@@ -17,7 +17,7 @@ use std::time::Instant;
 use super::dtls::{Certificate, Handshake, Keys, Output};
 use super::ice::{Checked, Ice, IceCredentials};
 use super::srtp::{Inbound, Outbound, Profile};
-use crate::Limits;
+use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
 use crate::egress::{Egress, Train};
 use crate::id::{ExtSeq, Path, Ssrc};

@@ -49,8 +49,8 @@ impl Source {
             return String::new();
         }
         let code = without_comments_and_literals(&self.text);
-        match test_module(&code) {
-            Some(start) => code[..start].to_owned(),
+        match start_of_tests(&code) {
+            Some(end) => code[..end].to_owned(),
             None => code,
         }
     }
@@ -61,18 +61,14 @@ impl Source {
         if self.is_test() {
             return code;
         }
-        test_module(&code).map(|start| code[start..].to_owned()).unwrap_or_default()
+        start_of_tests(&code).map(|start| code[start..].to_owned()).unwrap_or_default()
     }
 }
 
-/// Where the test module begins that a file ends with; one in a file of its own is that file's matter.
-fn test_module(code: &str) -> Option<usize> {
-    const MARK: &str = "#[cfg(test)]\n";
-    code.match_indices(MARK).map(|(at, _)| at).find(|at| {
-        let mut lines = code[at + MARK.len()..].lines();
-        let item = lines.find(|line| !line.starts_with("#[")).unwrap_or_default();
-        has_word(item, "mod") && item.ends_with('{')
-    })
+/// Where the test module begins, whatever attributes stand between `cfg(test)` and its name.
+fn start_of_tests(code: &str) -> Option<usize> {
+    let module = code.find("mod tests")?;
+    code[..module].rfind("#[cfg(test)]")
 }
 
 /// Blanks out comments, strings and character literals, and keeps every line break.

@@ -1,4 +1,4 @@
-//! The slot's rewriting, packet by packet.
+//! What a receiver sees of a slot: opened with its own keys, number by number.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! RTCP against golden bytes, against another implementation, and against noise.
+//! Golden bytes, properties, and the same packets through another implementation.
 
 use proptest::prelude::*;
 use rtcp::goodbye::Goodbye;
