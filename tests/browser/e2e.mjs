@@ -103,6 +103,12 @@ describe(`a conference over ${io}`, () => {
     }
   });
 
+  step('the picture grows to the size that the tile has room for', async () => {
+    // 640x360 is sent in two layers; the small one alone would mean that the sender hears nothing of the path's capacity.
+    await until('the larger layer', async () => (await people.ada.page.evaluate(statistics, 'inbound-rtp'))
+      .some(({ kind, frameHeight }) => kind === 'video' && frameHeight >= 180) || 'small pictures only', 30_000);
+  });
+
   step('the media is sealed with AES-GCM', async () => {
     for (const [name, { page }] of Object.entries(people)) {
       const [transport] = await page.evaluate(statistics, 'transport');
@@ -226,6 +232,7 @@ describe(`a conference over ${io}`, () => {
     await until('Max is there', () => isThere('bea', max.id));
     mortal.kill();
     await until('Max is gone at Bea and Kai', async () => !(await isThere('bea', max.id)) && !(await isThere('kai', max.id)), 20_000);
+    await mortal.close();
   });
 
   step('a browser whose network dies is gone within 20 seconds', async () => {

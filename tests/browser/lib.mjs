@@ -2,7 +2,8 @@
 // does: which requests it makes, what it captures, what it is told. Every browser gets a profile of its own that is
 // deleted with it.
 import puppeteer from 'puppeteer-core';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -81,19 +82,22 @@ export async function launch(name, { netns, viewport = { width: 1000, height: 64
         ignoreDefaultArgs: true,
         args: [...(netns ? ['-c', 'exec ip netns exec "$0" "$@"', netns, CHROMIUM] : []), ...CHROMIUM_FLAGS, `--user-data-dir=${profile}`, '--remote-debugging-pipe', 'about:blank'],
       });
-  const pid = browser.process().pid;
-  const forget = () => rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
+  const { pid } = browser.process();
+  let killed = false;
   return {
     name,
     browser,
-    /** As a crash or a dead battery ends it. */
+    /** As a crash or a dead battery ends it: all its processes at once, no goodbye. */
     kill() {
-      process.kill(pid, 'SIGKILL');
-      forget();
+      process.kill(-pid, 'SIGKILL');
+      killed = true;
     },
     async close() {
-      await browser.close().catch(() => {});
-      forget();
+      if (!killed) await browser.close().catch(() => {});
+      // Its last processes may still be writing.
+      for (let tries = 0; tries < 50 && existsSync(profile); tries++) {
+        await rm(profile, { recursive: true, force: true }).catch(() => new Promise((resolve) => setTimeout(resolve, 100)));
+      }
     },
   };
 }

@@ -2,30 +2,86 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { click, fill, launch, openTab, testid, until } from './lib.mjs';
+import { click, fill, launch, openTab as openWatchedTab, testid, until } from './lib.mjs';
 import { ACCOUNT, startServer } from './server.mjs';
 
 const pictures = resolve(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshots');
-const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844, isMobile: true, hasTouch: true } };
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844, isMobile: true, hasTouch: true };
 const OTHERS = ['Mira Sommer', 'Jonas Weber', 'Dr. Lin Chen'];
+
+// In place of the browsers' test picture: somebody before a wall of their own colour, and a slide.
+function paintedDevices() {
+  const painted = (width, height, paint) => {
+    const canvas = Object.assign(document.createElement('canvas'), { width, height });
+    const pen = canvas.getContext('2d');
+    setInterval(() => paint(pen, performance.now() / 1000), 100);
+    return canvas.captureStream(10);
+  };
+  const circle = (pen, x, y, rx, ry, fill) => {
+    pen.fillStyle = fill;
+    pen.beginPath();
+    pen.ellipse(x, y, rx, ry, 0, 0, 2 * Math.PI);
+    pen.fill();
+  };
+  const { getUserMedia } = MediaDevices.prototype;
+  MediaDevices.prototype.getUserMedia = async function (wish) {
+    if (!wish.video) return getUserMedia.call(this, wish);
+    const hue = Math.floor(Math.random() * 360);
+    return painted(640, 360, (pen, time) => {
+      const wall = pen.createLinearGradient(0, 0, 640, 360);
+      wall.addColorStop(0, `hsl(${hue} 30% 78%)`);
+      wall.addColorStop(1, `hsl(${hue} 34% 52%)`);
+      pen.fillStyle = wall;
+      pen.fillRect(0, 0, 640, 360);
+      const sway = 6 * Math.sin(time + hue);
+      circle(pen, 320 + sway / 2, 400, 150, 150, `hsl(${hue + 180} 35% 30%)`);
+      circle(pen, 320 + sway, 165, 66, 80, `hsl(25 ${30 + (hue % 30)}% ${40 + (hue % 35)}%)`);
+      pen.fillStyle = `hsl(${hue} 25% 16%)`;
+      pen.beginPath();
+      pen.ellipse(320 + sway, 135, 72, 66, 0, Math.PI, 2 * Math.PI);
+      pen.fill();
+    });
+  };
+  MediaDevices.prototype.getDisplayMedia = async () => painted(1280, 720, (pen, time) => {
+    pen.fillStyle = '#fbfaf6';
+    pen.fillRect(0, 0, 1280, 720);
+    pen.fillStyle = '#0b434c';
+    pen.font = 'bold 64px sans-serif';
+    pen.fillText('Sorting in linear time', 96, 140);
+    pen.font = '36px sans-serif';
+    ['Comparison sorts need n log n steps', 'Counting sort needs n + k', 'Radix sort: one digit at a time'].forEach((line, i) => pen.fillText(`•  ${line}`, 110, 240 + 64 * i));
+    for (let bar = 0; bar < 16; bar++) {
+      pen.fillStyle = bar === Math.floor(time) % 16 ? '#f2b84b' : '#2f7f86';
+      const height = 20 + ((bar * 7) % 16) * 11;
+      pen.fillRect(110 + bar * 66, 660 - height, 48, height);
+    }
+  });
+}
 
 mkdirSync(pictures, { recursive: true });
 const server = await startServer({ io: 'auto', log: 'warn' });
 const chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
 try {
-  for (const [size, viewport] of Object.entries(SIZES)) await photograph(size, viewport);
+  for (const viewport of [DESKTOP, PHONE]) await photograph(viewport);
 } finally {
   await chromium.close();
   await server.stop();
 }
 
-async function photograph(size, viewport) {
+async function openTab(browser) {
+  const tab = await openWatchedTab(browser);
+  await tab.page.evaluateOnNewDocument(paintedDevices);
+  return tab;
+}
+
+async function photograph(viewport) {
   const { page } = await openTab(chromium);
   await page.setViewport(viewport);
   const shoot = async (name) => {
     await page.bringToFront();
-    await page.screenshot({ path: join(pictures, `${name}-${size}.png`) });
-    console.log(`${name}-${size}.png`);
+    await page.screenshot({ path: join(pictures, `${name}-${viewport.width}.png`) });
+    console.log(`${name}-${viewport.width}.png`);
   };
   await page.goto(server.url);
   await page.waitForSelector(testid('account'), { visible: true });
@@ -33,7 +89,7 @@ async function photograph(size, viewport) {
   await fill(page, 'account', ACCOUNT);
   await fill(page, 'password', server.password);
   await click(page, 'sign-in');
-  await fill(page, 'room-name', `seminar-${size}`);
+  await fill(page, 'room-name', viewport === PHONE ? 'colloquium' : 'seminar');
   await shoot('open');
   await click(page, 'open-room');
   const link = await page.waitForSelector(testid('room-link'), { visible: true }).then((field) => field.evaluate(({ value }) => value));
@@ -72,9 +128,9 @@ async function photograph(size, viewport) {
   await click(page, 'chat-send');
   await until('the words', () => page.evaluate(() => document.querySelectorAll('#messages > li').length >= 2));
   await shoot('chat');
-  await click(page, size === 'phone' ? 'chat-close' : 'chat-toggle');
+  await click(page, viewport === PHONE ? 'chat-close' : 'chat-toggle');
 
-  if (size === 'desktop') {
+  if (viewport === DESKTOP) {
     await click(page, 'people');
     await shoot('people');
     await click(page, 'people');
