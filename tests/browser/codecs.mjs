@@ -1,0 +1,91 @@
+// Every video codec that the server forwards, encoded and decoded by real browsers: what the rewriting of descriptors,
+// the finding of keyframes and the choice of simulcast layers are worth.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { click, fill, launch, missing, openTab, testid, until } from './lib.mjs';
+import { ACCOUNT, startServer } from './server.mjs';
+
+const CASES = [
+  ['chromium', 'video/H264'], // Firefox has no H264 without a download
+  ['chromium', 'video/VP9'],
+  ['chromium', 'video/AV1'],
+  ['firefox', 'video/VP9'],
+  ['firefox', 'video/AV1'],
+];
+/** Decoded by then; a stream that breaks at its first switch of layers decodes far fewer. */
+const FRAMES = 40;
+
+let server;
+const browsers = {};
+
+describe('codecs', () => {
+  before(async () => {
+    assert.deepEqual(missing(), [], 'these programs are missing');
+    server = await startServer({ io: process.env.SAAL_IO ?? 'auto' });
+    [browsers.chromium, browsers.firefox] = await Promise.all([
+      launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM }), launch('firefox')]);
+  }, { timeout: 60_000 });
+
+  after(async () => {
+    await Promise.all(Object.values(browsers).map((browser) => browser.close()));
+    await server?.stop();
+  }, { timeout: 30_000 });
+
+  for (const [name, codec] of CASES) {
+    test(`${codec} from ${name} plays in ${name}`, { timeout: 60_000 }, async () => {
+      const link = await openRoom(browsers[name]);
+      const sender = await join(browsers[name], link, 'Sender', codec);
+      const viewer = await join(browsers[name], link, 'Viewer', codec);
+      await click(sender.page, 'camera');
+      await viewer.page.bringToFront();
+      const decoded = () => viewer.page.evaluate(inbound);
+      await until(`${FRAMES} frames decoded`, async () => ((await decoded())?.framesDecoded ?? 0) >= FRAMES, 30_000);
+      const { mimeType, framesDecoded, framesDropped, pliCount } = await decoded();
+      assert.equal(mimeType, codec);
+      assert.ok(framesDropped <= framesDecoded / 10, `${framesDropped} of ${framesDecoded} dropped`);
+      assert.ok(pliCount <= 2, `the decoder asked ${pliCount} times for a keyframe`);
+      for (const { page } of [sender, viewer]) await page.close();
+    });
+  }
+});
+
+async function openRoom(browser) {
+  const { page } = await openTab(browser);
+  await page.goto(server.url);
+  await fill(page, 'account', ACCOUNT);
+  await fill(page, 'password', server.password);
+  await click(page, 'sign-in');
+  await click(page, 'open-room');
+  const field = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
+  await until('a link', () => field.evaluate((element) => element.value !== ''));
+  const link = await field.evaluate((element) => element.value);
+  await page.close();
+  return link;
+}
+
+async function join(browser, link, name, codec) {
+  const tab = await openTab(browser);
+  await tab.page.evaluateOnNewDocument(prefer, codec);
+  await tab.page.goto(link);
+  await fill(tab.page, 'display-name', name);
+  await click(tab.page, 'join');
+  await until('connected', () => tab.page.evaluate(() => window.saal?.pc?.connectionState === 'connected'));
+  return tab;
+}
+
+/** Runs in the page: whatever it prefers, video is sent and received in this codec. */
+function prefer(codec) {
+  const { setCodecPreferences } = RTCRtpTransceiver.prototype;
+  RTCRtpTransceiver.prototype.setCodecPreferences = function (codecs) {
+    if (!codecs.some(({ mimeType }) => mimeType.startsWith('video/'))) return setCodecPreferences.call(this, codecs);
+    const all = RTCRtpReceiver.getCapabilities('video').codecs;
+    return setCodecPreferences.call(this, all.filter(({ mimeType }) => mimeType === codec || mimeType === 'video/rtx'));
+  };
+}
+
+/** Runs in the page. */
+async function inbound() {
+  const all = [...(await window.saal.pc.getStats()).values()];
+  const video = all.find((entry) => entry.type === 'inbound-rtp' && entry.kind === 'video' && entry.framesDecoded > 0);
+  return video && { ...video, mimeType: all.find(({ id }) => id === video.codecId)?.mimeType };
+}
