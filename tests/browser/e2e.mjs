@@ -164,7 +164,6 @@ describe(`a conference over ${io}`, () => {
     for (const { page } of Object.values(people)) {
       await until('two tiles of others', () => page.evaluate(() => tilesOfOthers().length === 2));
     }
-    await eve.page.close();
     assert.deepEqual(await descriptions(), before);
   });
 

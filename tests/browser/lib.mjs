@@ -189,7 +189,7 @@ export async function until(what, ask, timeout = 15_000) {
   let last;
   for (;;) {
     try {
-      last = await ask();
+      last = await answered(ask());
       if (last === true) return performance.now() - start;
     } catch (error) {
       last = error.message;
@@ -197,4 +197,11 @@ export async function until(what, ask, timeout = 15_000) {
     if (performance.now() - start > timeout) throw new Error(`after ${timeout} ms still not: ${what}; last answer ${JSON.stringify(last)}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
+}
+
+/** A page that does not answer is asked again. */
+function answered(asked) {
+  let timer;
+  const silence = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error('no answer')), 5_000); });
+  return Promise.race([asked, silence]).finally(() => clearTimeout(timer));
 }
