@@ -84,6 +84,44 @@ fn oversized_client_certificate_is_bounded_and_breaks_nothing() {
     }
 }
 
+/// Bits are flipped, ends cut off and datagrams repeated or left out; none of it may reach the worker as a panic.
+#[test]
+fn mangled_flights_end_no_worker() {
+    for (version, seed) in VERSIONS.into_iter().flat_map(|v| (0..200u64).map(move |seed| (v, seed))) {
+        let mut state = seed;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut call = Call::new(version);
+        assert!(call.check(PORT, true));
+        for _ in 0..6 {
+            for mut datagram in call.client.outgoing() {
+                match random(6) {
+                    0 => {
+                        let at = random(datagram.len());
+                        datagram[at] ^= 1 << random(8);
+                    }
+                    1 => datagram.truncate(1 + random(datagram.len())),
+                    2 => call.client_sends(PORT, &datagram),
+                    3 => continue,
+                    _ => {}
+                }
+                call.client_sends(PORT, &datagram);
+            }
+            for (_, datagram) in call.departures() {
+                if wire::classify(&datagram) == Some(wire::Kind::Dtls) {
+                    let _ = call.client.dtls.handle_packet(&datagram);
+                }
+            }
+            call.now += Duration::from_millis(1200);
+            call.check(PORT, true);
+            let _ = call.client.dtls.handle_timeout(call.now);
+            call.time_out_at(call.now);
+        }
+    }
+}
+
 #[test]
 fn close_notify_closes() {
     for version in VERSIONS {
