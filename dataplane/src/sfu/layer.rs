@@ -176,9 +176,11 @@ impl Layer {
         }
     }
 
-    /// The extended sequence number that `seq` of a retransmission means.
+    /// The extended sequence number that `seq` of a retransmission means. `None` when it runs ahead of all that has
+    /// come, which no repair does.
     pub(crate) fn nearest(&self, seq: SeqNo) -> Option<ExtSeq> {
-        self.reception.as_ref().map(|r| r.highest.nearest(seq))
+        let highest = self.reception.as_ref()?.highest;
+        Some(highest.nearest(seq)).filter(|seq| seq.0 <= highest.0 + MISSING_MAX as u64)
     }
 
     /// Appends the sequence numbers to ask for at `now`.
@@ -295,6 +297,16 @@ mod tests {
         assert!(request.due(t0 + interval, interval));
         request.on_keyframe();
         assert!(!request.due(t0 + 3 * interval, interval));
+    }
+
+    #[test]
+    fn a_retransmission_far_ahead_of_what_has_come_means_nothing() {
+        let (mut layer, t0) = layer();
+        assert_eq!(layer.nearest(SeqNo(1)), None);
+        layer.on_packet(t0, t0, ExtSeq(70_000), RtpTime(0), false, true);
+        assert_eq!(layer.nearest(ExtSeq(69_999).seq()), Some(ExtSeq(69_999)));
+        assert_eq!(layer.nearest(ExtSeq(70_128).seq()), Some(ExtSeq(70_128)));
+        assert_eq!(layer.nearest(ExtSeq(70_129).seq()), None);
     }
 
     #[test]
