@@ -24,8 +24,9 @@ pub(crate) struct Participant {
     pub(crate) transport: Transport,
     pub(crate) extensions: ExtensionIds,
     pub(crate) sources: [Option<Key<Source>>; SourceKind::ALL.len()],
-    /// Which SSRC is which encoding; an entry is made by an authenticated packet only.
-    pub(crate) streams: Vec<(Ssrc, Stream)>,
+    /// Which SSRC is which encoding; an entry is made by an authenticated packet only. `None` once another SSRC has
+    /// taken its place: were it let back, two SSRCs in turn could make the server forget a layer with every packet.
+    pub(crate) streams: Vec<(Ssrc, Option<Stream>)>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) arrivals: Arrivals,
     pub(crate) clock: PublisherClock,
@@ -75,7 +76,8 @@ impl Participant {
         }
     }
 
-    pub(crate) fn stream_of(&self, ssrc: Ssrc) -> Option<Stream> {
+    /// `Some(None)` when the SSRC has had its time.
+    pub(crate) fn stream_of(&self, ssrc: Ssrc) -> Option<Option<Stream>> {
         self.streams.iter().find(|(s, _)| *s == ssrc).map(|(_, stream)| *stream)
     }
 

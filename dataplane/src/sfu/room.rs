@@ -261,11 +261,15 @@ impl Room {
             participant.arrivals.on_packet(transport_seq, clock);
         }
         let stream = match known {
-            Some(stream) => stream,
+            Some(stream) => stream.ok_or(Dropped::UnknownSource)?,
             None => bind(participant, &mut self.sources, &header, &values, turn.limits)?,
         };
         let source = self.sources.find_mut(stream.source).ok_or(Dropped::UnknownSource)?;
         let (codec, is_rtx) = source.codec_of(header.pt).ok_or(Dropped::UnknownPayloadType)?;
+        if is_rtx != stream.rtx {
+            // Media and retransmissions number their packets apart.
+            return Err(Dropped::UnknownPayloadType);
+        }
         let layer = source.layers.get_mut(stream.layer).ok_or(Dropped::UnknownSource)?;
         if is_rtx {
             if payload.len() - padding < 2 {
@@ -439,7 +443,7 @@ impl Room {
         turn: &Turn<'_>,
     ) {
         let Some(participant) = self.participants.find_mut(key) else { return };
-        let Some(stream) = participant.stream_of(ssrc).filter(|s| !s.rtx) else { return };
+        let Some(stream) = participant.stream_of(ssrc).flatten().filter(|s| !s.rtx) else { return };
         let Some(source) = self.sources.find_mut(stream.source) else { return };
         source.layers[stream.layer].on_sender_report(turn.now, ntp, rtp_time);
         participant.clock.on_sender_report(turn.clock(), ntp);
@@ -565,7 +569,7 @@ impl Room {
             show(self.id, id, receiver, usize::from(index.0), slot, None, &mut self.sources, events);
         }
         if let Some(owner) = self.participants.find_mut(source.owner) {
-            owner.streams.retain(|(_, stream)| stream.source != key);
+            owner.streams.retain(|(_, stream)| stream.is_none_or(|s| s.source != key));
         }
     }
 }
@@ -638,7 +642,12 @@ fn bind(
         source.layers[layer].start(header.ssrc);
     }
     let stream = Stream { source: key, layer, rtx };
-    participant.streams.retain(|(_, s)| *s != stream);
-    participant.streams.push((header.ssrc, stream));
+    for (_, known) in &mut participant.streams {
+        known.take_if(|known| *known == stream);
+    }
+    participant.streams.push((header.ssrc, Some(stream)));
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;
