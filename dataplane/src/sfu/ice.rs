@@ -55,6 +55,12 @@ impl fmt::Debug for IceCredentials {
     }
 }
 
+impl Drop for IceCredentials {
+    fn drop(&mut self) {
+        self.pwd.zeroize();
+    }
+}
+
 /// Six bits a character, the most significant first.
 fn push_ice_chars(text: &mut String, bits: u32, chars: u32) {
     for nth in (0..chars).rev() {
@@ -157,7 +163,6 @@ impl Ice {
         Ok(checked)
     }
 
-    /// Returns the ufrag of an earlier restart that nothing answers to any more.
     /// A path as if it had been checked, nominated and proven.
     #[cfg(test)]
     pub(super) fn trust(&mut self, now: Instant, path: Path) {
@@ -165,6 +170,7 @@ impl Ice {
         self.nominated = Some(path);
     }
 
+    /// Returns the ufrag of an earlier restart that nothing answers to any more.
     pub(super) fn restart(&mut self, local: IceCredentials) -> Option<String> {
         self.next.replace(Local::new(local)).map(|superseded| superseded.ufrag)
     }
@@ -309,8 +315,7 @@ impl fmt::Debug for Ice {
 impl Local {
     fn new(mut credentials: IceCredentials) -> Local {
         let key = stun::key(&credentials.pwd);
-        credentials.pwd.zeroize();
-        Local { ufrag: credentials.ufrag, key }
+        Local { ufrag: std::mem::take(&mut credentials.ufrag), key }
     }
 }
 
