@@ -15,6 +15,9 @@ const NACK_INTERVAL: Duration = Duration::from_millis(100);
 const NACK_TRIES: u8 = 6;
 /// A video layer without packets for this long counts as switched off by its sender.
 const SILENT: Duration = Duration::from_millis(1500);
+/// A layer that was switched off must be back for this long before receivers move to it: at the edge of its bandwidth a
+/// sender switches every few seconds, and each move costs a keyframe.
+const STEADY: Duration = Duration::from_millis(1000);
 
 #[derive(Debug)]
 pub(crate) struct Layer {
@@ -28,6 +31,8 @@ pub(crate) struct Layer {
     pub(crate) history: History,
     clock_rate_hz: u32,
     last_packet: Option<Instant>,
+    /// When packets came again after a silence.
+    resumed: Option<Instant>,
     reception: Option<Reception>,
     report: Option<SenderReport>,
     missing: Vec<Missing>,
@@ -100,6 +105,7 @@ impl Layer {
             history: History::new(),
             clock_rate_hz,
             last_packet: None,
+            resumed: None,
             reception: None,
             report: None,
             missing: Vec::with_capacity(MISSING_MAX),
@@ -129,6 +135,9 @@ impl Layer {
         retransmitted: bool,
         repairable: bool,
     ) {
+        if self.last_packet.is_some() && !self.is_live(now) {
+            self.resumed = Some(now);
+        }
         self.last_packet = Some(now);
         let ticks =
             (now.duration_since(epoch).as_micros() as u64 * u64::from(self.clock_rate_hz) / 1_000_000) as u32;
@@ -211,6 +220,11 @@ impl Layer {
     /// Packets came within the last moments.
     pub(crate) fn is_live(&self, now: Instant) -> bool {
         self.last_packet.is_some_and(|at| now < at + SILENT)
+    }
+
+    /// It has sent for a while since its last silence, if it had one.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.resumed.is_none_or(|at| self.last_packet.is_some_and(|last| last >= at + STEADY))
     }
 
     /// The block of a receiver report about this layer (RFC 3550 §6.4.1, A.3).

@@ -153,6 +153,9 @@ impl Room {
         let mut old_sources = std::mem::take(&mut participant.sources);
         for spec in media.sources {
             let place = spec.kind as usize;
+            if participant.sources[place].is_some() {
+                continue;
+            }
             let kept = old_sources[place].take();
             match kept.and_then(|k| self.sources.find_mut(k).filter(|s| s.spec.mid == spec.mid)) {
                 Some(source) => {
@@ -188,7 +191,9 @@ impl Room {
             self.drop_source(source, events);
         }
         self.count_audio_slots(events);
-        self.resolve_wishes(events);
+        self.resolve_wishes_for(key, events);
+        self.resolve_wishes_of(key, events);
+        self.chosen = None;
     }
 
     /// What the video slots of one participant shall show.
@@ -286,7 +291,7 @@ impl Room {
             }
         }
         let is_video = source.kind.media() == MediaKind::Video;
-        layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video);
+        layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && source.on);
         if !source.on {
             return Err(Dropped::SourceOff);
         }
@@ -484,7 +489,7 @@ impl Room {
             for slot in participant.slots.iter_mut().filter(|s| s.spec.kind == MediaKind::Video) {
                 let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };
                 let Some(source) = self.sources.find_mut(key) else { continue };
-                if let Some(best) = source.choose_layer(turn.now, wish.height) {
+                if let Some(best) = source.choose_layer(turn.now, wish.height, slot.target) {
                     slot.target = best;
                 }
                 if source.on && slot.waits_for_keyframe(source) {
@@ -494,12 +499,19 @@ impl Room {
         }
     }
 
-    fn resolve_wishes(&mut self, events: &mut VecDeque<Event>) {
-        let keys: Vec<_> = self.participants.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.resolve_wishes_of(key, events);
+    /// Subscribes everybody who waits for one participant's sources to those that exist.
+    fn resolve_wishes_for(&mut self, key: Key<Participant>, events: &mut VecDeque<Event>) {
+        let Some(Participant { id: from, sources, .. }) = self.participants.find(key) else { return };
+        let (from, published) = (*from, *sources);
+        for (key, participant) in self.participants.iter_mut() {
+            for (index, slot) in participant.slots.iter_mut().enumerate() {
+                let Some(wish) = slot.wish.filter(|wish| wish.from == from) else { continue };
+                let wished = published[wish.source as usize];
+                if slot.source != wished {
+                    show(self.id, participant.id, key, index, slot, wished, &mut self.sources, events);
+                }
+            }
         }
-        self.chosen = None;
     }
 
     /// Subscribes the video slots to the sources that they wish for, as far as these exist.

@@ -243,3 +243,141 @@ fn media_under_the_ssrc_of_retransmissions_is_refused() {
     assert_eq!(rig.rtp(0, Sent { pt: 96, ssrc: 2, seq: 2, ..CAMERA }), Err(Dropped::UnknownPayloadType));
     assert_eq!(rig.rtp(0, Sent { pt: 97, seq: 2, ..CAMERA }), Err(Dropped::UnknownPayloadType));
 }
+
+#[test]
+fn a_sender_report_comes_for_every_slot_however_many_there_are() {
+    const SLOTS: u16 = 40;
+    let mut rig = Rig::new(2);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.negotiate(1, Vec::new(), slots(MediaKind::Video, VP8, SLOTS));
+    rig.switch_on(0, SourceKind::Camera);
+    let wishes: Vec<Wish> = (0..SLOTS).map(|nth| wish(nth, 0, 720)).collect();
+    rig.room.view(rig.people[1].key, &wishes, &mut rig.events);
+    assert_eq!(rig.rtp(0, CAMERA), Ok(()));
+    rig.tick(Duration::from_millis(20));
+    let compounds = rig.rtcp_for(1);
+    let mut reported: Vec<u32> = compounds
+        .iter()
+        .flat_map(|compound| rtcp::packets(compound))
+        .filter_map(|p| if let Packet::SenderReport { ssrc, .. } = p { Some(ssrc.0) } else { None })
+        .collect();
+    reported.sort_unstable();
+    assert_eq!(reported, (5000..5000 + u32::from(SLOTS)).collect::<Vec<_>>());
+    let receiver_reports =
+        compounds.iter().flat_map(|c| rtcp::packets(c)).filter(|p| matches!(p, Packet::ReceiverReport { .. }));
+    assert_eq!(receiver_reports.count(), 1);
+}
+
+#[test]
+fn nobody_asks_for_keyframes_of_a_layer_that_its_sender_has_paused() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let low = Sent { rid: b"l", ..CAMERA };
+    let high = Sent { rid: b"h", ssrc: 2, ..CAMERA };
+    rig.rtp(0, low).unwrap();
+    rig.rtp(0, high).unwrap();
+    rig.layer(0, 1).keyframe.want();
+    rig.tick(Duration::from_millis(20));
+    assert_eq!(rig.asked_for_keyframes(0), [2]);
+    for nth in 0..20 {
+        rig.now += Duration::from_millis(200);
+        rig.rtp(0, Sent { seq: 2 + nth, keyframe: false, ..low }).unwrap();
+        rig.tick(Duration::ZERO);
+    }
+    let asked = rig.asked_for_keyframes(0).len();
+    assert!((1..=3).contains(&asked), "{asked}: while it counted as live");
+    for nth in 20..40 {
+        rig.now += Duration::from_millis(200);
+        rig.rtp(0, Sent { seq: 2 + nth, keyframe: false, ..low }).unwrap();
+        rig.tick(Duration::ZERO);
+    }
+    assert_eq!(rig.asked_for_keyframes(0), [0u32; 0]);
+    rig.rtp(0, Sent { seq: 2, keyframe: false, ..high }).unwrap();
+    rig.tick(Duration::from_millis(20));
+    assert_eq!(rig.asked_for_keyframes(0), [2], "it is back");
+}
+
+#[test]
+fn a_source_that_sends_nothing_at_all_is_still_asked() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    rig.rtp(0, Sent { rid: b"l", ..CAMERA }).unwrap();
+    rig.layer(0, 0).keyframe.want();
+    rig.tick(Duration::from_secs(10));
+    assert_eq!(rig.asked_for_keyframes(0), [1], "a still screen is sent on request only");
+}
+
+#[test]
+fn a_storm_of_keyframe_requests_costs_the_publisher_one_per_interval() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let mut asked = 0;
+    for nth in 0..500 {
+        rig.rtp(0, Sent { seq: 1 + nth, ..CAMERA }).unwrap();
+        rig.layer(0, 0).keyframe.want();
+        rig.tick(Duration::from_millis(20));
+        asked += rig.asked_for_keyframes(0).len();
+    }
+    assert!((19..=21).contains(&asked), "{asked} in ten seconds");
+}
+
+#[test]
+fn a_layer_that_comes_and_goes_is_left_alone_until_it_stays() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let low = Sent { rid: b"l", ..CAMERA };
+    let high = Sent { rid: b"h", ssrc: 2, ..CAMERA };
+    let mut chosen = Vec::new();
+    let mut target = 0;
+    for nth in 0..100u64 {
+        rig.now += Duration::from_millis(100);
+        rig.rtp(0, Sent { seq: 1 + nth, ..low }).unwrap();
+        // Half a second in every three, and from the seventh second on for good.
+        if nth % 30 < 5 || nth >= 70 {
+            rig.rtp(0, Sent { seq: 1 + nth, ..high }).unwrap();
+        }
+        let participant = rig.room.participants.find(rig.people[0].key).unwrap();
+        let source = rig.room.sources.find(participant.sources[SourceKind::Camera as usize].unwrap()).unwrap();
+        target = source.choose_layer(rig.now, 1080, target).unwrap();
+        if chosen.last() != Some(&target) {
+            chosen.push(target);
+        }
+    }
+    assert_eq!(chosen, [1, 0, 1]);
+}
+
+#[test]
+fn of_two_sources_of_one_kind_the_first_counts_and_none_is_left_behind() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[]), source(SourceKind::Camera, b"d", VP8, &[])], Vec::new());
+    assert_eq!(rig.room.sources.len(), 1);
+    assert_eq!(rig.rtp(0, Sent { mid: b"d", ..CAMERA }), Err(Dropped::UnknownSource));
+    let key = rig.people[0].key;
+    rig.room.leave(key, &mut rig.events).unwrap();
+    assert_eq!((rig.room.sources.len(), rig.room.participants.len()), (0, 0));
+}
+
+#[test]
+fn a_microphone_that_floods_levels_does_not_flood_the_receivers_with_changes() {
+    let mut rig = Rig::new(4);
+    for who in 0..4 {
+        let microphone = source(SourceKind::Microphone, b"m", OPUS, &[]);
+        rig.negotiate(who, vec![microphone], slots(MediaKind::Audio, OPUS, 1));
+        rig.switch_on(who, SourceKind::Microphone);
+    }
+    rig.events.clear();
+    for seq in 1..2000 {
+        rig.now += Duration::from_millis(1);
+        for who in [2, 3] {
+            let level = if (seq / 25 + who) % 2 == 0 { 0 } else { 127 };
+            let packet = Sent { pt: 111, mid: b"m", seq: seq as u64, level: Some(level), ..CAMERA };
+            let _ = rig.rtp(who, packet);
+        }
+        rig.rtcp_for(0);
+    }
+    assert!(rig.events.len() < 100, "{} events in two seconds", rig.events.len());
+}
