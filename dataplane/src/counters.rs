@@ -16,6 +16,8 @@ pub enum Dropped {
     StunUnsupported,
     /// The path has not proven return routability and its budget is spent.
     AmplificationCap,
+    /// Another participant was heard from this address a moment ago.
+    AddressTaken,
     DtlsBeforeIce,
     DtlsFailed,
     DtlsOverflow,
@@ -46,7 +48,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    pub const ALL: [Dropped; 28] = [
+    pub const ALL: [Dropped; 29] = [
         Dropped::NotOurs,
         Dropped::UnknownAddress,
         Dropped::MalformedStun,
@@ -54,6 +56,7 @@ impl Dropped {
         Dropped::StunUnauthentic,
         Dropped::StunUnsupported,
         Dropped::AmplificationCap,
+        Dropped::AddressTaken,
         Dropped::DtlsBeforeIce,
         Dropped::DtlsFailed,
         Dropped::DtlsOverflow,
@@ -87,6 +90,7 @@ impl Dropped {
             Dropped::StunUnauthentic => "stun_unauthentic",
             Dropped::StunUnsupported => "stun_unsupported",
             Dropped::AmplificationCap => "amplification_cap",
+            Dropped::AddressTaken => "address_taken",
             Dropped::DtlsBeforeIce => "dtls_before_ice",
             Dropped::DtlsFailed => "dtls_failed",
             Dropped::DtlsOverflow => "dtls_overflow",

@@ -195,6 +195,12 @@ impl Rooms {
         let message = stun::Message::parse(bytes).map_err(|_| Dropped::MalformedStun)?;
         let ufrag = message.local_ufrag().ok_or(Dropped::StunUnauthentic)?;
         let seat = *self.ufrags.get(ufrag).ok_or(Dropped::UnknownUfrag)?;
+        let before = self.addresses.get(&path.remote).copied().filter(|before| *before != seat);
+        let owner = before.and_then(|before| seat_of(&mut self.rooms, before));
+        if owner.is_some_and(|owner| owner.transport.holds(now, path.remote)) {
+            // Whoever can forge source addresses would otherwise cut others off, one check each.
+            return Err(Dropped::AddressTaken);
+        }
         let participant = seat_of(&mut self.rooms, seat).ok_or(Dropped::UnknownUfrag)?;
         let authentic =
             participant.transport.on_stun(now, path, &message, bytes.len(), egress, &mut self.counters);

@@ -167,3 +167,29 @@ proptest! {
         prop_assert_eq!((rooms.len(), room_ids.len(), addresses.len(), ufrags.len()), (0, 0, 0, 0));
     }
 }
+
+#[test]
+fn a_forged_check_does_not_take_the_address_of_one_who_is_there() {
+    let mut rig = Rig::new(Certificate::generate().unwrap());
+    for step in [Step::Open(0), Step::Join(0, 0), Step::Join(0, 1)] {
+        rig.take(step);
+    }
+    let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], 5)), local: None };
+    let (room, key) = find(&mut rig.rooms.rooms, &rig.rooms.room_ids, RoomId(0), ParticipantId(0)).unwrap();
+    let profile = crate::sfu::srtp::Profile::AeadAes128Gcm;
+    let inbound = crate::sfu::srtp::Inbound::new(profile, &[1; 16], &[1; 12], 8).unwrap();
+    let outbound = crate::sfu::srtp::Outbound::new(profile, &[2; 16], &[1; 12]).unwrap();
+    room.participant_mut(key).unwrap().transport.connect(rig.now, path, profile, inbound, outbound);
+    let seat = Seat { room: rig.rooms.room_ids[&RoomId(0)], participant: key };
+    rig.rooms.addresses.insert(path.remote, seat);
+
+    let forged = Step::Check { room: 0, who: 1, port: 5, newest: true, nominate: true };
+    rig.take(forged.clone());
+    assert_eq!(rig.rooms.counters.dropped(Dropped::AddressTaken), 1);
+    assert_eq!(rig.rooms.addresses[&path.remote], seat);
+
+    rig.now += Duration::from_secs(3);
+    rig.take(forged);
+    assert_ne!(rig.rooms.addresses[&path.remote], seat, "it was silent: a NAT has handed the port on");
+    rig.agrees().unwrap();
+}

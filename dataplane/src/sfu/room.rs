@@ -254,7 +254,7 @@ impl Room {
         let header = Header::parse(packet).map_err(|_| Dropped::MalformedRtp)?;
         let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
         let known = participant.stream_of(header.ssrc);
-        let (len, mut seq) = participant.transport.open_rtp(path, packet, &header, known.is_some())?;
+        let (len, mut seq) = participant.transport.open_rtp(turn.now, path, packet, &header, known.is_some())?;
         turn.counters.rtp_in += 1;
         self.busy = true;
         let packet = &mut packet[..len];
@@ -347,7 +347,7 @@ impl Room {
         turn: &mut Turn<'_>,
     ) -> Result<(), Dropped> {
         let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
-        let len = participant.transport.open_rtcp(path, packet)?;
+        let len = participant.transport.open_rtcp(turn.now, path, packet)?;
         turn.counters.rtcp_in += 1;
         for packet in rtcp::packets(&packet[..len]) {
             match packet {
