@@ -93,7 +93,9 @@ impl DataPlane {
             let port = match config.port {
                 0 => 0,
                 first => u16::try_from(usize::from(first) + index).map_err(|_| {
-                    std::io::Error::other(format!("no UDP port is left for worker {index}: choose a lower first port"))
+                    std::io::Error::other(format!(
+                        "no UDP port is left for worker {index}: choose a lower first port"
+                    ))
                 })?,
             };
             let (commands, command_receiver) = bounded(config.limits.commands_max);

@@ -84,9 +84,9 @@ impl Rig {
                 let join = Command::Join { room: room_id(room), participant: id(who), transport };
                 self.rooms.on_command(self.now, join);
             }
-            Step::Leave(room, who) => self
-                .rooms
-                .on_command(self.now, Command::Leave { room: room_id(room), participant: id(who) }),
+            Step::Leave(room, who) => {
+                self.rooms.on_command(self.now, Command::Leave { room: room_id(room), participant: id(who) })
+            }
             Step::Restart(room, who) => {
                 let local = self.credentials(room, who);
                 let restart = Command::RestartIce { room: room_id(room), participant: id(who), local };

@@ -168,7 +168,14 @@ impl Ice {
     /// A path as if it had been checked, nominated and proven.
     #[cfg(test)]
     pub(super) fn trust(&mut self, now: Instant, path: Path) {
-        self.paths.push(Known { path, checked_at: now, bytes_in: 0, bytes_out: 0, is_proven: true, heard_at: now });
+        self.paths.push(Known {
+            path,
+            checked_at: now,
+            bytes_in: 0,
+            bytes_out: 0,
+            is_proven: true,
+            heard_at: now,
+        });
         self.nominated = Some(path);
     }
 

@@ -254,7 +254,8 @@ impl Room {
         let header = Header::parse(packet).map_err(|_| Dropped::MalformedRtp)?;
         let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
         let known = participant.stream_of(header.ssrc);
-        let (len, mut seq) = participant.transport.open_rtp(turn.now, path, packet, &header, known.is_some())?;
+        let (len, mut seq) =
+            participant.transport.open_rtp(turn.now, path, packet, &header, known.is_some())?;
         turn.counters.rtp_in += 1;
         self.busy = true;
         let packet = &mut packet[..len];

@@ -263,8 +263,10 @@ fn a_sender_report_comes_for_every_slot_however_many_there_are() {
         .collect();
     reported.sort_unstable();
     assert_eq!(reported, (5000..5000 + u32::from(SLOTS)).collect::<Vec<_>>());
-    let receiver_reports =
-        compounds.iter().flat_map(|c| rtcp::packets(c)).filter(|p| matches!(p, Packet::ReceiverReport { .. }));
+    let receiver_reports = compounds
+        .iter()
+        .flat_map(|c| rtcp::packets(c))
+        .filter(|p| matches!(p, Packet::ReceiverReport { .. }));
     assert_eq!(receiver_reports.count(), 1);
 }
 
@@ -341,7 +343,8 @@ fn a_layer_that_comes_and_goes_is_left_alone_until_it_stays() {
             rig.rtp(0, Sent { seq: 1 + nth, ..high }).unwrap();
         }
         let participant = rig.room.participants.find(rig.people[0].key).unwrap();
-        let source = rig.room.sources.find(participant.sources[SourceKind::Camera as usize].unwrap()).unwrap();
+        let source =
+            rig.room.sources.find(participant.sources[SourceKind::Camera as usize].unwrap()).unwrap();
         target = source.choose_layer(rig.now, 1080, target).unwrap();
         if chosen.last() != Some(&target) {
             chosen.push(target);

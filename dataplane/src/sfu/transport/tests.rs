@@ -59,7 +59,10 @@ fn wrong_fingerprint_closes_and_never_gives_keys() {
         assert!(!call.server.is_connected());
         let mut packet = plain_rtp(1);
         let header = Header::parse(&packet).unwrap();
-        assert_eq!(call.server.open_rtp(call.now, &path(PORT), &mut packet, &header, true), Err(Dropped::BeforeDtls));
+        assert_eq!(
+            call.server.open_rtp(call.now, &path(PORT), &mut packet, &header, true),
+            Err(Dropped::BeforeDtls)
+        );
         assert_eq!(call.server.seal_rtcp(8, &mut [0; 100]), Err(Dropped::BeforeDtls));
         assert!(!call.check(PORT, true), "nothing is answered after the end");
     }
