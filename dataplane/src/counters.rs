@@ -29,6 +29,8 @@ pub enum Dropped {
     /// Older than the replay window.
     SrtpTooOld,
     SrtpSsrcLimit,
+    /// The participant sends more packets a second than anybody needs.
+    RateLimit,
     /// The key's packet limit is reached.
     SrtpExhausted,
     UnknownSource,
@@ -48,7 +50,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    pub const ALL: [Dropped; 29] = [
+    pub const ALL: [Dropped; 30] = [
         Dropped::NotOurs,
         Dropped::UnknownAddress,
         Dropped::MalformedStun,
@@ -67,6 +69,7 @@ impl Dropped {
         Dropped::SrtpReplayed,
         Dropped::SrtpTooOld,
         Dropped::SrtpSsrcLimit,
+        Dropped::RateLimit,
         Dropped::SrtpExhausted,
         Dropped::UnknownSource,
         Dropped::UnknownPayloadType,
@@ -101,6 +104,7 @@ impl Dropped {
             Dropped::SrtpReplayed => "srtp_replayed",
             Dropped::SrtpTooOld => "srtp_too_old",
             Dropped::SrtpSsrcLimit => "srtp_ssrc_limit",
+            Dropped::RateLimit => "rate_limit",
             Dropped::SrtpExhausted => "srtp_exhausted",
             Dropped::UnknownSource => "unknown_source",
             Dropped::UnknownPayloadType => "unknown_payload_type",

@@ -132,6 +132,9 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
         let old = stage.world.video(stage.viewer, 0).highest_seq().unwrap() as u16;
         stage.world.clients[stage.viewer].nack(slot, &[old.wrapping_sub(5_000)]);
     }),
+    (Dropped::RateLimit, |stage| {
+        stage.start(Limits { packets_per_second_max: 100, ..Limits::default() });
+    }),
     (Dropped::KeyframeRequestMerged, |stage| {
         let slot = stage.world.video_slot(stage.viewer, 0);
         stage.world.clients[stage.viewer].request_keyframe(slot);

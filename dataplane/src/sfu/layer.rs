@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
-use crate::sfu::history::History;
+use crate::sfu::history::{Entry, History};
 use crate::wire::rtcp::ReportBlock;
 
 /// Missing packets remembered per layer; a larger hole is not worth asking for packet by packet.
@@ -185,6 +185,16 @@ impl Layer {
         }
     }
 
+    /// Remembers a packet of video for retransmission and takes note of a keyframe.
+    pub(crate) fn keep(&mut self, entry: Entry, payload: &[u8], packets: usize) {
+        if entry.mark.keyframe {
+            self.keyframe.on_keyframe();
+            self.height = entry.mark.height.or(self.height);
+        }
+        self.history.provide(packets);
+        self.history.store(entry, payload);
+    }
+
     /// The extended sequence number that `seq` of a retransmission means. `None` when it runs ahead of all that has
     /// come, which no repair does.
     pub(crate) fn nearest(&self, seq: SeqNo) -> Option<ExtSeq> {
@@ -237,11 +247,7 @@ impl Layer {
         reception.expected_prior = expected;
         reception.received_prior = reception.received;
         let lost_interval = expected_interval.saturating_sub(received_interval);
-        let fraction_lost = if expected_interval == 0 {
-            0
-        } else {
-            ((lost_interval << 8) / expected_interval).min(255) as u8
-        };
+        let fraction_lost = (lost_interval << 8).checked_div(expected_interval).unwrap_or(0).min(255) as u8;
         let lost = (expected as i64 - reception.received as i64).clamp(-0x80_0000, 0x7f_ffff) as i32;
         let (last_sr, delay_since_last_sr) = self.report.map_or((0, 0), |sr| {
             let delay = now.duration_since(sr.at).as_micros() as u64 * 65_536 / 1_000_000;

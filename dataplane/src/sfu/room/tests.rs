@@ -123,7 +123,7 @@ impl Rig {
         if let Some(level) = sent.level {
             extensions.push(6, &AudioLevel { voice: true, level }.encode());
         }
-        let seq = crate::id::ExtSeq(sent.seq);
+        let seq = ExtSeq(sent.seq);
         let out = Outgoing {
             marker: false,
             padding: false,
@@ -188,7 +188,7 @@ impl Rig {
         packets.filter_map(|p| if let Packet::Pli { media, .. } = p { Some(media.0) } else { None }).collect()
     }
 
-    fn layer(&mut self, who: usize, index: usize) -> &mut crate::sfu::layer::Layer {
+    fn layer(&mut self, who: usize, index: usize) -> &mut Layer {
         let participant = self.room.participants.find(self.people[who].key).unwrap();
         let source = participant.sources[SourceKind::Camera as usize].unwrap();
         &mut self.room.sources.find_mut(source).unwrap().layers[index]
@@ -383,4 +383,27 @@ fn a_microphone_that_floods_levels_does_not_flood_the_receivers_with_changes() {
         rig.rtcp_for(0);
     }
     assert!(rig.events.len() < 100, "{} events in two seconds", rig.events.len());
+}
+
+#[test]
+fn who_floods_is_cut_to_the_limit_and_has_its_say_again_afterwards() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let most = u64::from(rig.limits.packets_per_second_max);
+    let mut admitted = 0;
+    for seq in 1..=4 * most {
+        // Twice the limit, for two seconds.
+        rig.now += Duration::from_micros(500_000 / most);
+        match rig.rtp(0, Sent { seq, ..CAMERA }) {
+            Ok(()) => admitted += 1,
+            Err(reason) => assert_eq!(reason, Dropped::RateLimit),
+        }
+    }
+    assert!(
+        (most * 29 / 10..=most * 31 / 10).contains(&admitted),
+        "{admitted}: two seconds and a burst of one"
+    );
+    rig.now += Duration::from_secs(1);
+    assert_eq!(rig.rtp(0, Sent { seq: 5 * most, ..CAMERA }), Ok(()));
 }
