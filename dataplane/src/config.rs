@@ -32,6 +32,9 @@ pub struct Limits {
     pub slots_max: usize,
     /// SSRCs a participant may send: three sources with three layers, each with RTX, and room for renegotiation.
     pub ssrcs_max: usize,
+    /// Packets a second that one participant may send: ten times what a camera, a screen and a microphone need. Each
+    /// costs as many as there are receivers, on a core that serves other rooms as well.
+    pub packets_per_second_max: u32,
     /// Packets kept per layer for retransmission: 512 are about 2 s of a 2.5 Mbit/s layer.
     pub history_packets: usize,
     /// A participant without an authenticated check for this long is gone (RFC 7675 allows at most 30 s).
@@ -59,6 +62,7 @@ impl Default for Limits {
             participants_per_room_max: 500,
             slots_max: 64,
             ssrcs_max: 64,
+            packets_per_second_max: 5000,
             history_packets: 512,
             consent: Duration::from_secs(15),
             setup: Duration::from_secs(30),

@@ -16,6 +16,8 @@ pub enum Dropped {
     StunUnsupported,
     /// The path has not proven return routability and its budget is spent.
     AmplificationCap,
+    /// Another participant was heard from this address a moment ago.
+    AddressTaken,
     DtlsBeforeIce,
     DtlsFailed,
     DtlsOverflow,
@@ -27,6 +29,8 @@ pub enum Dropped {
     /// Older than the replay window.
     SrtpTooOld,
     SrtpSsrcLimit,
+    /// The participant sends more packets a second than anybody needs.
+    RateLimit,
     /// The key's packet limit is reached.
     SrtpExhausted,
     UnknownSource,
@@ -46,7 +50,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    pub const ALL: [Dropped; 28] = [
+    pub const ALL: [Dropped; 30] = [
         Dropped::NotOurs,
         Dropped::UnknownAddress,
         Dropped::MalformedStun,
@@ -54,6 +58,7 @@ impl Dropped {
         Dropped::StunUnauthentic,
         Dropped::StunUnsupported,
         Dropped::AmplificationCap,
+        Dropped::AddressTaken,
         Dropped::DtlsBeforeIce,
         Dropped::DtlsFailed,
         Dropped::DtlsOverflow,
@@ -64,6 +69,7 @@ impl Dropped {
         Dropped::SrtpReplayed,
         Dropped::SrtpTooOld,
         Dropped::SrtpSsrcLimit,
+        Dropped::RateLimit,
         Dropped::SrtpExhausted,
         Dropped::UnknownSource,
         Dropped::UnknownPayloadType,
@@ -87,6 +93,7 @@ impl Dropped {
             Dropped::StunUnauthentic => "stun_unauthentic",
             Dropped::StunUnsupported => "stun_unsupported",
             Dropped::AmplificationCap => "amplification_cap",
+            Dropped::AddressTaken => "address_taken",
             Dropped::DtlsBeforeIce => "dtls_before_ice",
             Dropped::DtlsFailed => "dtls_failed",
             Dropped::DtlsOverflow => "dtls_overflow",
@@ -97,6 +104,7 @@ impl Dropped {
             Dropped::SrtpReplayed => "srtp_replayed",
             Dropped::SrtpTooOld => "srtp_too_old",
             Dropped::SrtpSsrcLimit => "srtp_ssrc_limit",
+            Dropped::RateLimit => "rate_limit",
             Dropped::SrtpExhausted => "srtp_exhausted",
             Dropped::UnknownSource => "unknown_source",
             Dropped::UnknownPayloadType => "unknown_payload_type",

@@ -90,7 +90,14 @@ impl DataPlane {
         };
         for (index, core) in config.cores.iter().copied().enumerate() {
             let id = WorkerId(index as u16);
-            let port = if config.port == 0 { 0 } else { config.port + index as u16 };
+            let port = match config.port {
+                0 => 0,
+                first => u16::try_from(usize::from(first) + index).map_err(|_| {
+                    std::io::Error::other(format!(
+                        "no UDP port is left for worker {index}: choose a lower first port"
+                    ))
+                })?,
+            };
             let (commands, command_receiver) = bounded(config.limits.commands_max);
             let (ready_sender, ready) = bounded(1);
             let (config, certificate, event_sender) =

@@ -1,7 +1,9 @@
 //! The rooms of one worker and the maps that find a datagram's participant: by address, and for connectivity checks by
 //! ufrag. Sans-IO. The only place that knows which address belongs to whom; an entry goes with its participant.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -193,6 +195,12 @@ impl Rooms {
         let message = stun::Message::parse(bytes).map_err(|_| Dropped::MalformedStun)?;
         let ufrag = message.local_ufrag().ok_or(Dropped::StunUnauthentic)?;
         let seat = *self.ufrags.get(ufrag).ok_or(Dropped::UnknownUfrag)?;
+        let before = self.addresses.get(&path.remote).copied().filter(|before| *before != seat);
+        let owner = before.and_then(|before| seat_of(&mut self.rooms, before));
+        if owner.is_some_and(|owner| owner.transport.holds(now, path.remote)) {
+            // Whoever can forge source addresses would otherwise cut others off, one check each.
+            return Err(Dropped::AddressTaken);
+        }
         let participant = seat_of(&mut self.rooms, seat).ok_or(Dropped::UnknownUfrag)?;
         let authentic =
             participant.transport.on_stun(now, path, &message, bytes.len(), egress, &mut self.counters);
@@ -291,10 +299,10 @@ impl Rooms {
         let Some(room) = self.rooms.find_mut(seat.room) else { return };
         let Some(participant) = room.leave(seat.participant, &mut self.events) else { return };
         for address in participant.transport.remotes() {
-            self.addresses.remove(&address);
+            remove_own(&mut self.addresses, &address, seat);
         }
         for ufrag in participant.transport.ufrags() {
-            self.ufrags.remove(ufrag);
+            remove_own(&mut self.ufrags, ufrag, seat);
         }
     }
 
@@ -311,12 +319,8 @@ impl Rooms {
                     room.on_connected(seat.participant);
                     self.events.push_back(Event::Connected { room: room_id, participant: id });
                 }
-                TransportEvent::PathForgotten(path) => {
-                    self.addresses.remove(&path.remote);
-                }
-                TransportEvent::UfragRetired(ufrag) => {
-                    self.ufrags.remove(&ufrag.0);
-                }
+                TransportEvent::PathForgotten(path) => remove_own(&mut self.addresses, &path.remote, seat),
+                TransportEvent::UfragRetired(ufrag) => remove_own(&mut self.ufrags, &ufrag.0, seat),
                 TransportEvent::Closed(reason) => {
                     self.events.push_back(Event::Disconnected { room: room_id, participant: id, reason });
                     self.remove(seat);
@@ -352,6 +356,17 @@ pub(crate) fn seeded(mut state: u64) -> Random {
     })
 }
 
+/// Never takes away what has become another's.
+fn remove_own<K, Q>(seats: &mut HashMap<K, Seat>, key: &Q, own: Seat)
+where
+    K: Borrow<Q> + Hash + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    if seats.get(key) == Some(&own) {
+        seats.remove(key);
+    }
+}
+
 fn seat_of(rooms: &mut Slab<Room>, seat: Seat) -> Option<&mut Participant> {
     rooms.find_mut(seat.room)?.participant_mut(seat.participant)
 }
@@ -366,3 +381,6 @@ fn find<'r>(
     let key = room.participants().find(|(_, p)| p.id == participant)?.0;
     Some((room, key))
 }
+
+#[cfg(test)]
+mod tests;

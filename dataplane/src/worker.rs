@@ -23,6 +23,11 @@ const DATAGRAMS_PER_TURN_MAX: usize = 256;
 const BLOCKS_PER_RECEIVER: usize = 2;
 /// The worker looks at the command queue at least this often, whatever happened to a wake-up.
 const WAIT_MAX: Duration = Duration::from_millis(500);
+/// Pause before events are offered again to a control plane that takes none: no core spins for it.
+const EVENTS_RETRY: Duration = Duration::from_millis(10);
+/// Waits that may fail in a row. Past that the socket or the ring is lost, and a worker that only spins would look
+/// healthy while it carries nothing.
+const WAIT_FAILURES_MAX: u32 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -63,15 +68,18 @@ impl Worker {
         }
     }
 
-    /// Turns until [`Command::Shutdown`].
+    /// Turns until [`Command::Shutdown`]; panics when the network is lost, so that the thread's end is seen by all.
     pub(crate) fn run(mut self) {
+        let mut failures = 0;
         while self.turn() {
             let timeout =
                 self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(self.net.now()));
-            if self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress).is_err() {
-                // The wait itself failed, which no datagram can cause; the next turn tries again.
-                self.rooms.counters.turns += 1;
+            match self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress) {
+                Ok(()) => failures = 0,
+                // No datagram can cause it; the next turn tries again.
+                Err(_) => failures += 1,
             }
+            assert!(failures < WAIT_FAILURES_MAX, "the worker's socket or ring is lost");
         }
     }
 
@@ -108,10 +116,11 @@ impl Worker {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        if !self.commands.is_empty() || !self.rooms.events.is_empty() {
+        if !self.commands.is_empty() {
             return Some(self.net.now());
         }
-        self.rooms.next_timeout()
+        let retry = (!self.rooms.events.is_empty()).then(|| self.net.now() + EVENTS_RETRY);
+        retry.into_iter().chain(self.rooms.next_timeout()).min()
     }
 
     #[cfg(feature = "sim")]
@@ -146,4 +155,44 @@ impl Worker {
 fn flush(net: &mut Net, egress: &mut Egress) {
     // A refused send is counted by the backend; there is nobody else to tell.
     let _ = net.flush(egress);
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use crossbeam::channel::bounded;
+
+    use super::*;
+    use crate::id::RoomId;
+    use crate::io::IoChoice;
+    use crate::io::sim::SimNetwork;
+
+    #[test]
+    fn a_control_plane_that_takes_no_events_makes_no_worker_spin_and_loses_none() {
+        let network = SimNetwork::new(1);
+        let config = Config {
+            cores: vec![None],
+            port: 4000,
+            bind: None,
+            io: IoChoice::Auto,
+            generation: 1,
+            limits: Limits::default(),
+        };
+        let (commands, receiver) = bounded(16);
+        let (sender, events) = bounded(1);
+        let random = crate::rooms::seeded(1);
+        let certificate = Certificate::generate().unwrap();
+        let net = network.server(config.port);
+        let mut worker = Worker::new(WorkerId(0), net, &config, certificate, random, receiver, sender);
+        for room in 0..3 {
+            commands.send(Command::CloseRoom { room: RoomId(room) }).unwrap();
+        }
+        worker.turn();
+        let wait = worker.next_timeout().unwrap() - worker.net.now();
+        assert!(wait >= EVENTS_RETRY);
+        for room in 0..3 {
+            let (_, event) = events.try_recv().unwrap();
+            assert!(matches!(event, Event::RoomClosed { room: RoomId(closed) } if closed == room));
+            worker.turn();
+        }
+    }
 }

@@ -39,6 +39,7 @@ on! { uring:
     uncommitted_bytes_are_never_sent
     a_datagram_may_be_changed_in_place
     a_failed_send_does_not_touch_the_others
+    a_receiver_that_is_gone_ends_no_receive
     a_wake_up_ends_the_wait
     no_wake_up_is_lost
     the_timeout_is_honoured
@@ -56,6 +57,7 @@ on! { mio:
     uncommitted_bytes_are_never_sent
     a_datagram_may_be_changed_in_place
     a_failed_send_does_not_touch_the_others
+    a_receiver_that_is_gone_ends_no_receive
     a_wake_up_ends_the_wait
     no_wake_up_is_lost
     the_timeout_is_honoured
@@ -369,6 +371,22 @@ fn a_failed_send_does_not_touch_the_others(world: &mut World) {
     let counters = world.net.counters();
     assert_eq!((counters.sends, counters.datagrams_out), (2, 2));
     assert!(counters.send_errors >= 2);
+}
+
+/// Its machine answers with ICMP "port unreachable".
+fn a_receiver_that_is_gone_ends_no_receive(world: &mut World) {
+    let gone = world.peer("127.0.0.1", 1000);
+    let path = gone.path();
+    drop(gone);
+    let alive = world.peer("127.0.0.1", 1001);
+    for _ in 0..50 {
+        world.commit(&mut Train::default(), &path, b"anybody there?");
+        world.commit(&mut Train::default(), &alive.path(), b"hello");
+        world.flush();
+        assert_eq!(alive.receive().0, b"hello");
+        alive.send(b"and back", world.address("127.0.0.1"));
+        world.receive(1);
+    }
 }
 
 fn a_wake_up_ends_the_wait(world: &mut World) {

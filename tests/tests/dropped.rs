@@ -132,6 +132,9 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
         let old = stage.world.video(stage.viewer, 0).highest_seq().unwrap() as u16;
         stage.world.clients[stage.viewer].nack(slot, &[old.wrapping_sub(5_000)]);
     }),
+    (Dropped::RateLimit, |stage| {
+        stage.start(Limits { packets_per_second_max: 100, ..Limits::default() });
+    }),
     (Dropped::KeyframeRequestMerged, |stage| {
         let slot = stage.world.video_slot(stage.viewer, 0);
         stage.world.clients[stage.viewer].request_keyframe(slot);
@@ -146,8 +149,10 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
 ];
 
 /// Reasons that no datagram can bring about in a test, and where they are provoked instead.
-const NOT_FROM_THE_NETWORK: [(Dropped, &str); 2] = [
+const NOT_FROM_THE_NETWORK: [(Dropped, &str); 3] = [
     // An address becomes known by ICE only, so that the worker finds nobody before the transport is asked.
+    // The simulated network delivers no datagram whose source is forged.
+    (Dropped::AddressTaken, "dataplane/src/rooms/tests.rs"),
     (Dropped::DtlsBeforeIce, "dataplane/src/sfu/transport/tests.rs"),
     // 2^31 RTCP packets or 2^48 RTP packets under one key.
     (Dropped::SrtpExhausted, "dataplane/src/sfu/srtp/tests.rs"),

@@ -61,7 +61,11 @@ impl Arrivals {
             self.arrivals.clear();
             return None;
         };
-        self.next_seq = Some(self.arrivals[consumed - 1].seq.wrapping_add(1));
+        let next = self.arrivals[consumed - 1].seq.wrapping_add(1);
+        // A packet that came late moves nothing back: what was told as arrived is not told as lost again.
+        if self.next_seq.is_none_or(|known| (next.wrapping_sub(known) as i16) > 0) {
+            self.next_seq = Some(next);
+        }
         self.feedback_count = count.wrapping_add(1);
         self.arrivals.drain(..consumed);
         Some(bytes)
@@ -79,6 +83,25 @@ pub(crate) fn nack_list() -> Vec<SeqNo> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_late_arrival_does_not_make_the_next_feedback_tell_of_old_losses() {
+        let mut arrivals = Arrivals::new();
+        let (now, mut out) = (Instant::now(), [0; 1200]);
+        let mut feedback_on = |seqs: &[u16]| {
+            for seq in seqs {
+                arrivals.on_packet(*seq, Duration::from_millis(5));
+            }
+            let len = arrivals.next_feedback(now, &mut out, Ssrc(1), Ssrc(2)).unwrap();
+            assert!(arrivals.next_feedback(now, &mut [0; 1200], Ssrc(1), Ssrc(2)).is_none());
+            // Base and count of statuses.
+            out[12..16.min(len)].to_vec()
+        };
+        assert_eq!(feedback_on(&[10, 11, 13]), [0, 10, 0, 4]);
+        assert_eq!(feedback_on(&[12]), [0, 12, 0, 1]);
+        assert_eq!(feedback_on(&[16]), [0, 14, 0, 3]);
+        assert_eq!(feedback_on(&[30_000]), [30_000_u16.to_be_bytes(), [0, 1]].concat());
+    }
 
     #[test]
     fn reordered_and_repeated_arrivals_are_kept_once_in_order_across_the_wrap() {

@@ -11,6 +11,8 @@ const NTP_BASE_S: u64 = 0xe000_0000;
 const DRIFT_US: i64 = 200;
 /// A capture time further than this from the present is a broken report.
 const PLAUSIBLE: Duration = Duration::from_secs(10);
+/// A report about a moment further away than this is as broken: senders report every few seconds.
+const REPORT_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// 64-bit NTP timestamp (RFC 3550 §4) of `clock`, the time since the server's start.
 pub(crate) fn ntp(clock: Duration) -> u64 {
@@ -64,8 +66,11 @@ impl PublisherClock {
         clock: Duration,
     ) -> Option<RtpTime> {
         let report = report?;
-        let reported_us = ntp_us(report.ntp) + self.offset_us?;
-        let ticks = (clock.as_micros() as i64 - reported_us) * i64::from(rate_hz) / 1_000_000;
+        let age_us = clock.as_micros() as i64 - (ntp_us(report.ntp) + self.offset_us?);
+        if age_us.unsigned_abs() > REPORT_AGE_MAX.as_micros() as u64 {
+            return None;
+        }
+        let ticks = age_us * i64::from(rate_hz) / 1_000_000;
         Some(RtpTime(report.rtp_time.0.wrapping_add(ticks as u32)))
     }
 }
@@ -110,6 +115,15 @@ mod tests {
         let at = Duration::from_secs(23);
         let time = publisher.rtp_time_at(Some(&report), 90_000, at).expect("a report is known");
         assert!(publisher.captured(Some(&report), time, 90_000, at).abs_diff(at) < Duration::from_micros(20));
+    }
+
+    #[test]
+    fn reports_of_contradicting_clocks_tell_no_rtp_time() {
+        let mut publisher = PublisherClock::default();
+        let camera = SenderReport { ntp: 0, rtp_time: RtpTime(0), at: Instant::now() };
+        publisher.on_sender_report(Duration::from_secs(1), camera.ntp);
+        publisher.on_sender_report(Duration::from_secs(1), u64::MAX);
+        assert_eq!(publisher.rtp_time_at(Some(&camera), 90_000, Duration::from_secs(2)), None);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! DTLS-SRTP, always as the server (RFC 5764): a handshake in, SRTP keys out, close_notify noticed.
 //!
 //! Keys are handed out only after the handshake has finished and the certificate of the peer is the one that signalling
-//! announced. The engine is dimpl; what it leaves to its user is done here.
+//! announced. The engine is dimpl; what it leaves to its user is done here. Should it panic, that is the end of this one
+//! association: the worker serves everybody else.
 
 mod hello;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -141,8 +143,10 @@ impl Handshake {
             State::AwaitHello(hello) => {
                 if hello.push(datagram)? {
                     let hello = std::mem::take(hello);
-                    let engine = start(&self.certificate, &hello, now);
-                    self.state = State::Running(Box::new(engine));
+                    let engine = guarded(|| start(&self.certificate, &hello, now));
+                    self.state = engine.map_or(State::Failed(Gone::HandshakeFailed), |engine| {
+                        State::Running(Box::new(engine))
+                    });
                     self.drive(|engine| {
                         engine.handle_timeout(now)?;
                         hello.datagrams().try_for_each(|datagram| engine.handle_packet(datagram))
@@ -171,7 +175,12 @@ impl Handshake {
     pub fn poll(&mut self, out: &mut [u8]) -> Output {
         debug_assert!(out.len() >= Handshake::SCRATCH_LEN);
         while let State::Running(engine) = &mut self.state {
-            match engine.poll_output(out) {
+            let room = &mut *out;
+            let Some(output) = guarded(move || engine.poll_output(room)) else {
+                self.end(false);
+                break;
+            };
+            match output {
                 dimpl::Output::Packet(datagram) => return Output::Datagram(datagram.len()),
                 dimpl::Output::Timeout(at) => {
                     self.timeout = Some(at);
@@ -226,15 +235,26 @@ impl Handshake {
     /// Every error of the engine is its end.
     fn drive(&mut self, step: impl FnOnce(&mut Dtls) -> Result<(), dimpl::Error>) {
         let State::Running(engine) = &mut self.state else { return };
-        let Err(error) = step(engine) else { return };
-        let is_alert = matches!(error, dimpl::Error::SecurityError(SecurityError::FatalAlert { .. }));
+        match guarded(|| step(engine)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.end(matches!(error, dimpl::Error::SecurityError(SecurityError::FatalAlert { .. })));
+            }
+            None => self.end(false),
+        }
+    }
+
+    fn end(&mut self, by_alert: bool) {
         self.timeout = None;
-        self.state = match (self.is_connected, is_alert) {
+        let next = match (self.is_connected, by_alert) {
             (false, _) => State::Failed(Gone::HandshakeFailed),
             // Authentic by then: the engine ignores plain alerts after the handshake.
             (true, true) => State::Failed(Gone::CloseNotify),
             (true, false) => State::Silent,
         };
+        let ended = std::mem::replace(&mut self.state, next);
+        // An engine that panicked may do so again on its way out.
+        guarded(|| drop(ended));
     }
 
     fn close(&mut self, reason: Gone) -> Output {
@@ -250,6 +270,11 @@ impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Handshake(redacted)")
     }
+}
+
+/// `None` when `work` panicked. What it worked on is not to be used again.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 /// dimpl's DTLS 1.3 server takes the client's first SRTP profile, its DTLS 1.2 server prefers AES-GCM. Chromium puts
@@ -357,6 +382,27 @@ pub(super) mod tests {
         let (first, second) = (Certificate::generate().unwrap(), Certificate::generate().unwrap());
         assert_ne!(first.fingerprint(), second.fingerprint());
         assert_eq!(first.fingerprint(), sha256(&first.certificate.certificate));
+    }
+
+    #[test]
+    fn a_panic_of_the_engine_ends_this_handshake_and_nothing_else() {
+        let certificate = Certificate::generate().unwrap();
+        let mut out = vec![0; Handshake::SCRATCH_LEN];
+        for is_connected in [false, true] {
+            let mut handshake = Handshake::new(&certificate, [0; 32]);
+            let hello = hello::tests::browser_hello(&[7, 8, 1]);
+            let engine = start(&certificate, &Hello::default(), Instant::now());
+            handshake.state = State::Running(Box::new(engine));
+            handshake.is_connected = is_connected;
+            handshake.drive(|_| panic!("what a hostile flight may provoke"));
+            let polled = handshake.poll(&mut out);
+            match is_connected {
+                false => assert!(matches!(polled, Output::Closed(Gone::HandshakeFailed))),
+                true => assert!(matches!(polled, Output::Idle), "media goes on without DTLS"),
+            }
+            assert_eq!(handshake.next_timeout(), None);
+            assert_eq!(handshake.on_datagram(Instant::now(), &hello), Err(Dropped::DtlsFailed));
+        }
     }
 
     #[test]

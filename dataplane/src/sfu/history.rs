@@ -1,6 +1,8 @@
 //! The last packets of one layer in the clear, kept for retransmission: one copy per packet that came in, none per
 //! receiver. Bounded; overwritten in place; zeroed when the layer goes.
 
+use std::fmt;
+
 use zeroize::Zeroize;
 
 use crate::id::{Codec, ExtSeq, RtpTime};
@@ -21,7 +23,6 @@ pub(crate) struct Entry {
     len: u16,
 }
 
-#[derive(Debug)]
 pub(crate) struct History {
     entries: Vec<Option<Entry>>,
     payloads: Vec<u8>,
@@ -46,6 +47,10 @@ impl History {
             return;
         }
         let place = self.place(entry.seq);
+        if self.entries[place].is_some_and(|e| e.seq > entry.seq) {
+            // A retransmission that took too long.
+            return;
+        }
         entry.len = payload.len() as u16;
         self.entries[place] = Some(entry);
         self.payloads[place * PAYLOAD_MAX..][..payload.len()].copy_from_slice(payload);
@@ -72,6 +77,13 @@ impl History {
 
     fn place(&self, seq: ExtSeq) -> usize {
         seq.0 as usize & (self.entries.len() - 1)
+    }
+}
+
+/// What people said and showed is for nobody's eyes.
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("History(redacted)")
     }
 }
 
@@ -103,6 +115,14 @@ mod tests {
     }
 
     #[test]
+    fn debug_output_shows_no_media() {
+        let mut history = History::new();
+        history.provide(4);
+        history.store(entry(1), &[199; 3]);
+        assert!(!format!("{history:?}").contains("199"));
+    }
+
+    #[test]
     fn the_oldest_packet_gives_way_and_is_not_found_again() {
         let mut history = History::new();
         history.provide(4);
@@ -112,5 +132,7 @@ mod tests {
         assert!(history.find(ExtSeq(10)).is_none());
         assert_eq!(history.find(ExtSeq(14)).map(|(_, p)| p), Some(&[14u8; 3][..]));
         assert!(history.contains(ExtSeq(11)) && !history.contains(ExtSeq(15)));
+        history.store(entry(10), &[10; 3]);
+        assert!(!history.contains(ExtSeq(10)) && history.contains(ExtSeq(14)), "the newest stays");
     }
 }

@@ -55,6 +55,12 @@ impl fmt::Debug for IceCredentials {
     }
 }
 
+impl Drop for IceCredentials {
+    fn drop(&mut self) {
+        self.pwd.zeroize();
+    }
+}
+
 /// Six bits a character, the most significant first.
 fn push_ice_chars(text: &mut String, bits: u32, chars: u32) {
     for nth in (0..chars).rev() {
@@ -100,6 +106,8 @@ struct Known {
     bytes_out: u64,
     /// DTLS or SRTP from it has been authenticated: its owner is really there.
     is_proven: bool,
+    /// When that was last so.
+    heard_at: Instant,
 }
 
 impl Ice {
@@ -157,14 +165,21 @@ impl Ice {
         Ok(checked)
     }
 
-    /// Returns the ufrag of an earlier restart that nothing answers to any more.
     /// A path as if it had been checked, nominated and proven.
     #[cfg(test)]
     pub(super) fn trust(&mut self, now: Instant, path: Path) {
-        self.paths.push(Known { path, checked_at: now, bytes_in: 0, bytes_out: 0, is_proven: true });
+        self.paths.push(Known {
+            path,
+            checked_at: now,
+            bytes_in: 0,
+            bytes_out: 0,
+            is_proven: true,
+            heard_at: now,
+        });
         self.nominated = Some(path);
     }
 
+    /// Returns the ufrag of an earlier restart that nothing answers to any more.
     pub(super) fn restart(&mut self, local: IceCredentials) -> Option<String> {
         self.next.replace(Local::new(local)).map(|superseded| superseded.ufrag)
     }
@@ -177,10 +192,17 @@ impl Ice {
     }
 
     /// DTLS or SRTP that came from there was authentic.
-    pub(super) fn prove(&mut self, remote: SocketAddr) {
+    pub(super) fn prove(&mut self, now: Instant, remote: SocketAddr) {
         if let Some(known) = self.find(remote) {
             known.is_proven = true;
+            known.heard_at = now;
         }
+    }
+
+    /// Whether the client is certainly there: a check of somebody else from its address has a forged source.
+    pub(super) fn holds(&self, now: Instant, remote: SocketAddr) -> bool {
+        let is_there = |known: &Known| known.is_proven && now < known.heard_at + HELD;
+        self.paths.iter().any(|known| known.path.remote == remote && is_there(known))
     }
 
     /// DTLS was spoken on this path, which serves while nothing is nominated.
@@ -263,7 +285,14 @@ impl Ice {
             forgotten = oldest.map(|at| self.remove(at));
         }
         let bytes_in = wire_bytes(len);
-        self.paths.push(Known { path: *path, checked_at: now, bytes_in, bytes_out: 0, is_proven: false });
+        self.paths.push(Known {
+            path: *path,
+            checked_at: now,
+            bytes_in,
+            bytes_out: 0,
+            is_proven: false,
+            heard_at: now,
+        });
         forgotten
     }
 
@@ -309,8 +338,7 @@ impl fmt::Debug for Ice {
 impl Local {
     fn new(mut credentials: IceCredentials) -> Local {
         let key = stun::key(&credentials.pwd);
-        credentials.pwd.zeroize();
-        Local { ufrag: credentials.ufrag, key }
+        Local { ufrag: std::mem::take(&mut credentials.ufrag), key }
     }
 }
 
@@ -322,6 +350,8 @@ fn wire_bytes(datagram_len: usize) -> u64 {
 
 /// Interfaces of a client times addresses of the server, where both are rarely more than two.
 const PATHS_MAX: usize = 8;
+/// Clients send a report or a check at least that often; an address that is handed on is free after it.
+const HELD: Duration = Duration::from_secs(3);
 /// As QUIC has it (RFC 9000 §8.1).
 const AMPLIFICATION_MAX: u64 = 3;
 const NOWHERE: Path =
@@ -436,8 +466,10 @@ mod tests {
         assert!(ice.received(path(1).remote, 10));
         assert_eq!(ice.spend(path(1).remote, 3 * (10 + 28) - 27), Err(Dropped::AmplificationCap));
         assert_eq!(ice.spend(path(1).remote, 3 * (10 + 28) - 28), Ok(()));
-        ice.prove(path(1).remote);
+        ice.prove(start, path(1).remote);
         assert_eq!(ice.spend(path(1).remote, 1_000_000), Ok(()));
+        assert!(ice.holds(start, path(1).remote) && !ice.holds(start, path(2).remote));
+        assert!(!ice.holds(start + HELD, path(1).remote));
         ice.forget(path(1).remote);
         assert!(!ice.received(path(1).remote, 10) && ice.selected().is_none());
     }

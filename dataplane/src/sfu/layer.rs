@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
-use crate::sfu::history::History;
+use crate::sfu::history::{Entry, History};
 use crate::wire::rtcp::ReportBlock;
 
 /// Missing packets remembered per layer; a larger hole is not worth asking for packet by packet.
@@ -15,6 +15,9 @@ const NACK_INTERVAL: Duration = Duration::from_millis(100);
 const NACK_TRIES: u8 = 6;
 /// A video layer without packets for this long counts as switched off by its sender.
 const SILENT: Duration = Duration::from_millis(1500);
+/// A layer that was switched off must be back for this long before receivers move to it: at the edge of its bandwidth a
+/// sender switches every few seconds, and each move costs a keyframe.
+const STEADY: Duration = Duration::from_millis(1000);
 
 #[derive(Debug)]
 pub(crate) struct Layer {
@@ -28,6 +31,8 @@ pub(crate) struct Layer {
     pub(crate) history: History,
     clock_rate_hz: u32,
     last_packet: Option<Instant>,
+    /// When packets came again after a silence.
+    resumed: Option<Instant>,
     reception: Option<Reception>,
     report: Option<SenderReport>,
     missing: Vec<Missing>,
@@ -100,6 +105,7 @@ impl Layer {
             history: History::new(),
             clock_rate_hz,
             last_packet: None,
+            resumed: None,
             reception: None,
             report: None,
             missing: Vec::with_capacity(MISSING_MAX),
@@ -129,6 +135,9 @@ impl Layer {
         retransmitted: bool,
         repairable: bool,
     ) {
+        if self.last_packet.is_some() && !self.is_live(now) {
+            self.resumed = Some(now);
+        }
         self.last_packet = Some(now);
         let ticks =
             (now.duration_since(epoch).as_micros() as u64 * u64::from(self.clock_rate_hz) / 1_000_000) as u32;
@@ -176,9 +185,21 @@ impl Layer {
         }
     }
 
-    /// The extended sequence number that `seq` of a retransmission means.
+    /// Remembers a packet of video for retransmission and takes note of a keyframe.
+    pub(crate) fn keep(&mut self, entry: Entry, payload: &[u8], packets: usize) {
+        if entry.mark.keyframe {
+            self.keyframe.on_keyframe();
+            self.height = entry.mark.height.or(self.height);
+        }
+        self.history.provide(packets);
+        self.history.store(entry, payload);
+    }
+
+    /// The extended sequence number that `seq` of a retransmission means. `None` when it runs ahead of all that has
+    /// come, which no repair does.
     pub(crate) fn nearest(&self, seq: SeqNo) -> Option<ExtSeq> {
-        self.reception.as_ref().map(|r| r.highest.nearest(seq))
+        let highest = self.reception.as_ref()?.highest;
+        Some(highest.nearest(seq)).filter(|seq| seq.0 <= highest.0 + MISSING_MAX as u64)
     }
 
     /// Appends the sequence numbers to ask for at `now`.
@@ -211,6 +232,11 @@ impl Layer {
         self.last_packet.is_some_and(|at| now < at + SILENT)
     }
 
+    /// It has sent for a while since its last silence, if it had one.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.resumed.is_none_or(|at| self.last_packet.is_some_and(|last| last >= at + STEADY))
+    }
+
     /// The block of a receiver report about this layer (RFC 3550 §6.4.1, A.3).
     pub(crate) fn next_report_block(&mut self, now: Instant) -> Option<ReportBlock> {
         let ssrc = self.ssrc?;
@@ -221,8 +247,7 @@ impl Layer {
         reception.expected_prior = expected;
         reception.received_prior = reception.received;
         let lost_interval = expected_interval.saturating_sub(received_interval);
-        let fraction_lost =
-            (lost_interval << 8).checked_div(expected_interval).map_or(0, |f| f.min(255) as u8);
+        let fraction_lost = (lost_interval << 8).checked_div(expected_interval).unwrap_or(0).min(255) as u8;
         let lost = (expected as i64 - reception.received as i64).clamp(-0x80_0000, 0x7f_ffff) as i32;
         let (last_sr, delay_since_last_sr) = self.report.map_or((0, 0), |sr| {
             let delay = now.duration_since(sr.at).as_micros() as u64 * 65_536 / 1_000_000;
@@ -292,6 +317,16 @@ mod tests {
         assert!(request.due(t0 + interval, interval));
         request.on_keyframe();
         assert!(!request.due(t0 + 3 * interval, interval));
+    }
+
+    #[test]
+    fn a_retransmission_far_ahead_of_what_has_come_means_nothing() {
+        let (mut layer, t0) = layer();
+        assert_eq!(layer.nearest(SeqNo(1)), None);
+        layer.on_packet(t0, t0, ExtSeq(70_000), RtpTime(0), false, true);
+        assert_eq!(layer.nearest(ExtSeq(69_999).seq()), Some(ExtSeq(69_999)));
+        assert_eq!(layer.nearest(ExtSeq(70_128).seq()), Some(ExtSeq(70_128)));
+        assert_eq!(layer.nearest(ExtSeq(70_129).seq()), None);
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub(crate) struct Participant {
     pub(crate) transport: Transport,
     pub(crate) extensions: ExtensionIds,
     pub(crate) sources: [Option<Key<Source>>; SourceKind::ALL.len()],
-    /// Which SSRC is which encoding; an entry is made by an authenticated packet only.
-    pub(crate) streams: Vec<(Ssrc, Stream)>,
+    /// Which SSRC is which encoding; an entry is made by an authenticated packet only. `None` once another SSRC has
+    /// taken its place: were it let back, two SSRCs in turn could make the server forget a layer with every packet.
+    pub(crate) streams: Vec<(Ssrc, Option<Stream>)>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) arrivals: Arrivals,
     pub(crate) clock: PublisherClock,
@@ -36,6 +37,7 @@ pub(crate) struct Participant {
     pub(crate) connected: bool,
     pub(crate) reported: Option<Instant>,
     pub(crate) resend: ResendBudget,
+    pub(crate) intake: Intake,
     transport_seq: u16,
 }
 
@@ -71,11 +73,13 @@ impl Participant {
             connected: false,
             reported: None,
             resend: ResendBudget::default(),
+            intake: Intake::default(),
             transport_seq: 0,
         }
     }
 
-    pub(crate) fn stream_of(&self, ssrc: Ssrc) -> Option<Stream> {
+    /// `Some(None)` when the SSRC has had its time.
+    pub(crate) fn stream_of(&self, ssrc: Ssrc) -> Option<Option<Stream>> {
         self.streams.iter().find(|(s, _)| *s == ssrc).map(|(_, stream)| *stream)
     }
 
@@ -105,6 +109,27 @@ impl Participant {
         bytes[..plain.len()].copy_from_slice(plain);
         self.transport.seal_rtcp(plain.len(), bytes)?;
         self.transport.commit(egress);
+        Ok(())
+    }
+}
+
+/// Counts what a participant sends against its limit; a second's worth may come at once.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    packets: u64,
+    filled: Option<Instant>,
+}
+
+impl Intake {
+    pub(crate) fn admit(&mut self, now: Instant, packets_per_second_max: u32) -> Result<(), Dropped> {
+        let most = u64::from(packets_per_second_max);
+        let passed = self.filled.map_or(Duration::from_secs(1), |at| now.saturating_duration_since(at));
+        let earned = passed.as_micros() as u64 * most / 1_000_000;
+        if earned > 0 {
+            self.packets = (self.packets + earned).min(most);
+            self.filled = Some(now);
+        }
+        self.packets = self.packets.checked_sub(1).ok_or(Dropped::RateLimit)?;
         Ok(())
     }
 }

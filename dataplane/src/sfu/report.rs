@@ -37,10 +37,14 @@ pub(crate) fn send_requests(
     let mut buffer = [0; COMPOUND_MAX];
     for (_, source) in sources.iter_mut() {
         let Some(owner) = participants.find_mut(source.owner).filter(|p| p.connected) else { continue };
+        // A layer that is silent beside others was paused by its sender. Browsers answer a request for one layer with
+        // keyframes of all, so nobody asks before it is back.
+        let is_live = source.layers.iter().any(|layer| layer.is_live(turn.now));
         for layer in &mut source.layers {
+            let is_paused = is_live && !layer.is_live(turn.now);
             let Some(media) = layer.ssrc else { continue };
             let mut writer = Writer::new(&mut buffer);
-            if source.on && layer.keyframe.due(turn.now, turn.limits.keyframe_interval) {
+            if source.on && !is_paused && layer.keyframe.due(turn.now, turn.limits.keyframe_interval) {
                 writer.pli(owner.ssrc, media);
                 turn.counters.keyframe_requests_sent += 1;
             }
@@ -79,24 +83,56 @@ pub(crate) fn send_reports(
         let Some(participant) = participants.find_mut(key) else { continue };
         if participant.connected && participant.reported.is_none_or(|at| turn.now >= at + REPORT_INTERVAL) {
             participant.reported = Some(turn.now);
-            let len = write_reports(participants, sources, key, &mut buffer, turn);
-            if let Some(participant) = participants.find_mut(key) {
-                send(participant, &buffer[..len], turn);
+            let mut slot = Some(0);
+            while let Some(first) = slot {
+                let (len, next) = write_reports(participants, sources, key, first, &mut buffer, turn);
+                if let Some(participant) = participants.find_mut(key) {
+                    send(participant, &buffer[..len], turn);
+                }
+                slot = next;
             }
         }
     }
 }
 
-/// Writes one compound packet for `key`; returns its length.
+/// Writes one compound packet for `key`: a sender report on each slot from `first` on as far as there is room, before
+/// the first of them a receiver report. Returns its length, and the slot to go on with.
 fn write_reports(
     participants: &Slab<Participant>,
     sources: &mut Slab<Source>,
     key: Key<Participant>,
+    first: usize,
     buffer: &mut [u8],
     turn: &Turn<'_>,
-) -> usize {
-    let Some(participant) = participants.find(key) else { return 0 };
+) -> (usize, Option<usize>) {
+    let Some(participant) = participants.find(key) else { return (0, None) };
     let mut writer = Writer::new(buffer);
+    if first == 0 {
+        write_receiver_report(participant, sources, &mut writer, turn);
+    }
+    let clock = turn.clock();
+    for (index, slot) in participant.slots.iter().enumerate().skip(first) {
+        let rtp_time_now = |source, layer: usize| {
+            let source = sources.find(source)?;
+            let owner = participants.find(source.owner)?;
+            let rate_hz = source.spec.codecs.first()?.codec.clock_rate_hz();
+            owner.clock.rtp_time_at(source.layers.get(layer)?.sender_report(), rate_hz, clock)
+        };
+        let Some(info) = slot.next_sender_info(clock::ntp(clock), clock, rtp_time_now) else { continue };
+        if !writer.sender_report(&info, &[]) {
+            return (writer.len(), Some(index).filter(|index| *index > first));
+        }
+        writer.cname(info.ssrc, &participant.cname);
+    }
+    (writer.len(), None)
+}
+
+fn write_receiver_report(
+    participant: &Participant,
+    sources: &mut Slab<Source>,
+    writer: &mut Writer<'_>,
+    turn: &Turn<'_>,
+) {
     let mut blocks = [NO_BLOCK; BLOCKS_MAX];
     let mut count = 0;
     for source in participant.sources.iter().flatten() {
@@ -110,22 +146,6 @@ fn write_reports(
     }
     writer.receiver_report(participant.ssrc, &blocks[..count]);
     writer.cname(participant.ssrc, &participant.cname);
-
-    let clock = turn.clock();
-    for slot in &participant.slots {
-        let rtp_time_now = |source, layer: usize| {
-            let source = sources.find(source)?;
-            let owner = participants.find(source.owner)?;
-            let rate_hz = source.spec.codecs.first()?.codec.clock_rate_hz();
-            owner.clock.rtp_time_at(source.layers.get(layer)?.sender_report(), rate_hz, clock)
-        };
-        let Some(info) = slot.next_sender_info(clock::ntp(clock), clock, rtp_time_now) else { continue };
-        if !writer.sender_report(&info, &[]) {
-            break;
-        }
-        writer.cname(info.ssrc, &participant.cname);
-    }
-    writer.len()
 }
 
 fn send(participant: &mut Participant, compound: &[u8], turn: &mut Turn<'_>) {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
 use crate::egress::Egress;
-use crate::id::{MediaKind, ParticipantId, Path, RoomId, SeqNo, SlotIndex, SourceKind, Ssrc};
+use crate::id::{ExtSeq, MediaKind, ParticipantId, Path, RoomId, SeqNo, SlotIndex, SourceKind, Ssrc};
 use crate::link::{Event, MediaSpec, Refusal, Wish};
 use crate::sfu::clock;
 use crate::sfu::history::Entry;
+use crate::sfu::layer::Layer;
 use crate::sfu::participant::{Participant, Seeds, Stream};
 use crate::sfu::report;
 use crate::sfu::slab::{Key, Slab};
@@ -30,8 +31,8 @@ const TICK: Duration = Duration::from_millis(20);
 const IDLE_TICK: Duration = Duration::from_millis(100);
 /// How often layers are chosen anew and speakers listed.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(200);
-/// Retransmissions answered per NACK packet.
-const NACKS_PER_PACKET_MAX: usize = 64;
+/// Retransmissions and keyframes that one datagram may ask for.
+const REQUESTS_PER_DATAGRAM_MAX: usize = 256;
 
 /// What one turn of the worker lends to the rooms.
 #[derive(Debug)]
@@ -153,6 +154,9 @@ impl Room {
         let mut old_sources = std::mem::take(&mut participant.sources);
         for spec in media.sources {
             let place = spec.kind as usize;
+            if participant.sources[place].is_some() {
+                continue;
+            }
             let kept = old_sources[place].take();
             match kept.and_then(|k| self.sources.find_mut(k).filter(|s| s.spec.mid == spec.mid)) {
                 Some(source) => {
@@ -188,7 +192,9 @@ impl Room {
             self.drop_source(source, events);
         }
         self.count_audio_slots(events);
-        self.resolve_wishes(events);
+        self.resolve_wishes_for(key, events);
+        self.resolve_wishes_of(key, events);
+        self.chosen = None;
     }
 
     /// What the video slots of one participant shall show.
@@ -249,58 +255,46 @@ impl Room {
         let header = Header::parse(packet).map_err(|_| Dropped::MalformedRtp)?;
         let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
         let known = participant.stream_of(header.ssrc);
-        let (len, mut seq) = participant.transport.open_rtp(path, packet, &header, known.is_some())?;
+        let (len, seq) = participant.transport.open_rtp(turn.now, path, packet, &header, known.is_some())?;
         turn.counters.rtp_in += 1;
+        participant.intake.admit(turn.now, turn.limits.packets_per_second_max)?;
         self.busy = true;
         let packet = &mut packet[..len];
         let padding = header.padding_len(packet).ok_or(Dropped::MalformedRtp)?;
-        let (head, mut payload) = packet.split_at_mut(header.len);
+        let (head, payload) = packet.split_at_mut(header.len);
         let values = ExtensionValues::read(head, &header, &participant.extensions);
         let clock = turn.clock();
         if let Some(transport_seq) = values.transport_cc {
             participant.arrivals.on_packet(transport_seq, clock);
         }
         let stream = match known {
-            Some(stream) => stream,
+            Some(stream) => stream.ok_or(Dropped::UnknownSource)?,
             None => bind(participant, &mut self.sources, &header, &values, turn.limits)?,
         };
         let source = self.sources.find_mut(stream.source).ok_or(Dropped::UnknownSource)?;
         let (codec, is_rtx) = source.codec_of(header.pt).ok_or(Dropped::UnknownPayloadType)?;
-        let layer = source.layers.get_mut(stream.layer).ok_or(Dropped::UnknownSource)?;
-        if is_rtx {
-            if payload.len() - padding < 2 {
-                // A probe of the sender's bandwidth estimator: nothing but padding.
-                return Ok(());
-            }
-            let (original, rest) = payload.split_at_mut(2);
-            seq = layer
-                .nearest(SeqNo(u16::from_be_bytes([original[0], original[1]])))
-                .ok_or(Dropped::RtxInvalid)?;
-            payload = rest;
-            if layer.history.contains(seq) {
-                return Ok(());
-            }
+        if is_rtx != stream.rtx {
+            // Media and retransmissions number their packets apart.
+            return Err(Dropped::UnknownPayloadType);
         }
+        let layer = source.layers.get_mut(stream.layer).ok_or(Dropped::UnknownSource)?;
+        let (seq, payload) = match is_rtx {
+            true => match original(layer, payload, padding)? {
+                Some(original) => original,
+                None => return Ok(()),
+            },
+            false => (seq, payload),
+        };
         let is_video = source.kind.media() == MediaKind::Video;
-        layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video);
+        layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && source.on);
         if !source.on {
             return Err(Dropped::SourceOff);
         }
-        let mark = if is_video {
-            codec::inspect(codec, payload)
-        } else {
-            FrameMark { keyframe: true, ..FrameMark::default() }
-        };
+        let mut mark = FrameMark { keyframe: true, ..FrameMark::default() };
         if is_video {
-            if mark.keyframe {
-                layer.keyframe.on_keyframe();
-                layer.height = mark.height.or(layer.height);
-            }
-            layer.history.provide(turn.limits.history_packets);
-            layer.history.store(
-                Entry::new(seq, header.timestamp, header.marker, header.padding, codec, mark),
-                payload,
-            );
+            mark = codec::inspect(codec, payload);
+            let entry = Entry::new(seq, header.timestamp, header.marker, header.padding, codec, mark);
+            layer.keep(entry, payload, turn.limits.history_packets);
         }
         let captured =
             participant.clock.captured(layer.sender_report(), header.timestamp, codec.clock_rate_hz(), clock);
@@ -338,24 +332,33 @@ impl Room {
         turn: &mut Turn<'_>,
     ) -> Result<(), Dropped> {
         let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
-        let len = participant.transport.open_rtcp(path, packet)?;
+        let len = participant.transport.open_rtcp(turn.now, path, packet)?;
         turn.counters.rtcp_in += 1;
+        participant.intake.admit(turn.now, turn.limits.packets_per_second_max)?;
+        let mut left = REQUESTS_PER_DATAGRAM_MAX;
         for packet in rtcp::packets(&packet[..len]) {
             match packet {
                 Packet::SenderReport { ssrc, ntp, rtp_time, .. } => {
                     self.on_sender_report(key, ssrc, ntp, rtp_time, turn)
                 }
                 Packet::Nack { media, lost, .. } => {
-                    for seq in lost.take(NACKS_PER_PACKET_MAX) {
+                    for seq in lost.take(left) {
+                        left -= 1;
                         match self.resend(key, media, seq, turn) {
                             Ok(()) => turn.counters.rtx_sent += 1,
                             Err(reason) => turn.counters.drop(reason),
                         }
                     }
                 }
-                Packet::Pli { media, .. } => self.on_keyframe_request(key, media, turn.counters),
+                Packet::Pli { media, .. } => {
+                    left = left.saturating_sub(1);
+                    if left > 0 {
+                        self.on_keyframe_request(key, media, turn.counters);
+                    }
+                }
                 Packet::Fir { targets, .. } => {
-                    for (media, _) in targets.take(NACKS_PER_PACKET_MAX) {
+                    for (media, _) in targets.take(left) {
+                        left -= 1;
                         self.on_keyframe_request(key, media, turn.counters);
                     }
                 }
@@ -393,7 +396,7 @@ impl Room {
         self.busy = false;
         if self.chosen.is_none_or(|at| turn.now >= at + CHOICE_INTERVAL) {
             self.chosen = Some(turn.now);
-            self.choose_layers(turn);
+            self.choose_layers(turn.now);
             if let Some(speakers) = self.speakers.next_listed(turn.now) {
                 turn.events.push_back(Event::Speakers { room: self.id, speakers });
             }
@@ -439,7 +442,7 @@ impl Room {
         turn: &Turn<'_>,
     ) {
         let Some(participant) = self.participants.find_mut(key) else { return };
-        let Some(stream) = participant.stream_of(ssrc).filter(|s| !s.rtx) else { return };
+        let Some(stream) = participant.stream_of(ssrc).flatten().filter(|s| !s.rtx) else { return };
         let Some(source) = self.sources.find_mut(stream.source) else { return };
         source.layers[stream.layer].on_sender_report(turn.now, ntp, rtp_time);
         participant.clock.on_sender_report(turn.clock(), ntp);
@@ -475,12 +478,12 @@ impl Room {
     }
 
     /// Gives every video slot the best layer that fits its wish; asks for keyframes where a slot waits.
-    fn choose_layers(&mut self, turn: &Turn<'_>) {
+    fn choose_layers(&mut self, now: Instant) {
         for (_, participant) in self.participants.iter_mut() {
             for slot in participant.slots.iter_mut().filter(|s| s.spec.kind == MediaKind::Video) {
                 let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };
                 let Some(source) = self.sources.find_mut(key) else { continue };
-                if let Some(best) = source.choose_layer(turn.now, wish.height) {
+                if let Some(best) = source.choose_layer(now, wish.height, slot.target) {
                     slot.target = best;
                 }
                 if source.on && slot.waits_for_keyframe(source) {
@@ -490,12 +493,19 @@ impl Room {
         }
     }
 
-    fn resolve_wishes(&mut self, events: &mut VecDeque<Event>) {
-        let keys: Vec<_> = self.participants.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.resolve_wishes_of(key, events);
+    /// Subscribes everybody who waits for one participant's sources to those that exist.
+    fn resolve_wishes_for(&mut self, key: Key<Participant>, events: &mut VecDeque<Event>) {
+        let Some(Participant { id: from, sources, .. }) = self.participants.find(key) else { return };
+        let (from, published) = (*from, *sources);
+        for (key, participant) in self.participants.iter_mut() {
+            for (index, slot) in participant.slots.iter_mut().enumerate() {
+                let Some(wish) = slot.wish.filter(|wish| wish.from == from) else { continue };
+                let wished = published[wish.source as usize];
+                if slot.source != wished {
+                    show(self.id, participant.id, key, index, slot, wished, &mut self.sources, events);
+                }
+            }
         }
-        self.chosen = None;
     }
 
     /// Subscribes the video slots to the sources that they wish for, as far as these exist.
@@ -565,9 +575,24 @@ impl Room {
             show(self.id, id, receiver, usize::from(index.0), slot, None, &mut self.sources, events);
         }
         if let Some(owner) = self.participants.find_mut(source.owner) {
-            owner.streams.retain(|(_, stream)| stream.source != key);
+            owner.streams.retain(|(_, stream)| stream.is_none_or(|s| s.source != key));
         }
     }
+}
+
+/// The packet inside a retransmission (RFC 4588 §4) and its number; `None` when there is nothing new in it.
+fn original<'p>(
+    layer: &Layer,
+    payload: &'p mut [u8],
+    padding: usize,
+) -> Result<Option<(ExtSeq, &'p mut [u8])>, Dropped> {
+    if payload.len() - padding < 2 {
+        // A probe of the sender's bandwidth estimator: nothing but padding.
+        return Ok(None);
+    }
+    let (number, payload) = payload.split_at_mut(2);
+    let seq = layer.nearest(SeqNo(u16::from_be_bytes([number[0], number[1]]))).ok_or(Dropped::RtxInvalid)?;
+    Ok(Some((seq, payload)).filter(|_| !layer.history.contains(seq)))
 }
 
 /// Points a slot at a source, or at nothing.
@@ -638,7 +663,12 @@ fn bind(
         source.layers[layer].start(header.ssrc);
     }
     let stream = Stream { source: key, layer, rtx };
-    participant.streams.retain(|(_, s)| *s != stream);
-    participant.streams.push((header.ssrc, stream));
+    for (_, known) in &mut participant.streams {
+        known.take_if(|known| *known == stream);
+    }
+    participant.streams.push((header.ssrc, Some(stream)));
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,7 @@ const RESENT: usize = 64;
 /// A packet is not sent again within this time: the first copy may be on its way.
 const RESEND_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A packet of a source on its way into slots.
-#[derive(Debug)]
+/// A packet of a source on its way into slots. Not `Debug`: it holds what somebody said or showed.
 pub(crate) struct Incoming<'a> {
     pub(crate) source: Key<Source>,
     pub(crate) layer: usize,
@@ -244,7 +243,11 @@ impl Slot {
         if to.resend.is_spent() {
             return Err(Dropped::ResendBudget);
         }
-        let seq = self.sent.ok_or(Dropped::NotInHistory)?.seq.nearest(lost);
+        let newest = self.sent.ok_or(Dropped::NotInHistory)?.seq;
+        let seq = newest.nearest(lost);
+        if seq > newest {
+            return Err(Dropped::NotInHistory);
+        }
         let place = seq.0 as usize % RESENT;
         if self.resent[place].0 == seq && self.resent[place].1.is_some_and(|at| now < at + RESEND_INTERVAL) {
             return Err(Dropped::ResendBudget);

@@ -43,12 +43,12 @@ impl Source {
         }
     }
 
-    /// The best live layer not larger than `height`, or the smallest live one; `None` when none is live.
-    pub(crate) fn choose_layer(&self, now: Instant, height: u16) -> Option<usize> {
+    /// The best live layer not larger than `height`, or the smallest live one; `None` when none is live. One that comes
+    /// and goes is left alone until it stays, unless it is the `chosen` one.
+    pub(crate) fn choose_layer(&self, now: Instant, height: u16, chosen: usize) -> Option<usize> {
         let live = |index: &usize| self.layers[*index].is_live(now);
-        let fits = |index: &usize| self.height_of(*index) <= height;
-        let indices = 0..self.layers.len();
-        indices.clone().rev().filter(live).find(fits).or_else(|| indices.clone().find(live))
+        let stays = |index: &usize| live(index) && (*index == chosen || self.layers[*index].is_steady());
+        self.best(height, &stays).or_else(|| self.best(height, &live))
     }
 
     /// The codec of a payload type and whether it is its retransmission format.
@@ -63,6 +63,12 @@ impl Source {
 
     pub(crate) fn unsubscribe(&mut self, participant: Key<Participant>, slot: SlotIndex) {
         self.subscribers.retain(|s| *s != (participant, slot));
+    }
+
+    fn best(&self, height: u16, eligible: &dyn Fn(&usize) -> bool) -> Option<usize> {
+        let fits = |index: &usize| self.height_of(*index) <= height;
+        let indices = || 0..self.layers.len();
+        indices().rev().filter(eligible).find(fits).or_else(|| indices().find(eligible))
     }
 
     fn height_of(&self, index: usize) -> u16 {

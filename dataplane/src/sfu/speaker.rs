@@ -11,7 +11,8 @@ use crate::wire::ext::AudioLevel;
 const SPEAKING: f32 = 77.0;
 /// A challenger must be this much louder (dB) than the quietest holder.
 const MARGIN_DB: f32 = 6.0;
-/// A holder that was heard this recently keeps its place against challengers.
+/// A holder that was heard this recently keeps its place against challengers, and one that took its place this recently
+/// keeps it in any case: every change of hands costs each receiver a message.
 const HOLD: Duration = Duration::from_millis(600);
 /// A speaker stays listed this long after the last loud packet.
 const LINGER: Duration = Duration::from_millis(1200);
@@ -40,6 +41,8 @@ struct Voice {
     spoke: Option<Instant>,
     /// When the present stretch of speech began.
     began: Option<Instant>,
+    /// When it last displaced another.
+    took: Option<Instant>,
 }
 
 impl Speakers {
@@ -66,7 +69,7 @@ impl Speakers {
         if self.heard.iter().any(|v| v.source == source) {
             return false;
         }
-        self.heard.push(Voice { source, participant, loudness: 0.0, spoke: None, began: None });
+        self.heard.push(Voice { source, participant, loudness: 0.0, spoke: None, began: None, took: None });
         self.fill()
     }
 
@@ -115,8 +118,10 @@ impl Speakers {
     fn challenge(&mut self, now: Instant, source: Key<Source>, loudness: f32) -> bool {
         let own = self.holders.iter().position(|h| *h == source);
         let ahead = &self.holders[..own.unwrap_or(self.holders.len())];
-        let yields =
-            |v: &&Voice| v.spoke.is_none_or(|at| now >= at + HOLD) || v.loudness + MARGIN_DB < loudness;
+        let yields = |v: &&Voice| {
+            v.took.is_none_or(|at| now >= at + HOLD)
+                && (v.spoke.is_none_or(|at| now >= at + HOLD) || v.loudness + MARGIN_DB < loudness)
+        };
         let quietest = self
             .heard
             .iter()
@@ -127,6 +132,9 @@ impl Speakers {
             (Some((_, place)), Some(own)) => self.holders.swap(place, own),
             (Some((_, place)), None) => self.holders[place] = source,
             (None, _) => return false,
+        }
+        if let Some(voice) = self.heard.iter_mut().find(|v| v.source == source) {
+            voice.took = Some(now);
         }
         true
     }
@@ -194,6 +202,19 @@ mod tests {
             speakers.on_level(at, s[1], level(30));
             assert!(!speakers.on_level(at, s[2], level(27)));
         }
+    }
+
+    #[test]
+    fn two_who_shout_in_turn_do_not_make_the_places_change_hands_with_every_packet() {
+        let (mut speakers, s, t0) = speakers(4);
+        let mut changes = 0;
+        for i in 0..2000u32 {
+            let at = t0 + Duration::from_millis(1) * i;
+            let (loud, silent) = if i / 25 % 2 == 0 { (s[2], s[3]) } else { (s[3], s[2]) };
+            changes += u32::from(speakers.on_level(at, loud, level(0)));
+            changes += u32::from(speakers.on_level(at, silent, level(127)));
+        }
+        assert!(changes <= 10, "{changes} changes in two seconds");
     }
 
     #[test]

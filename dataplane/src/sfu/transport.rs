@@ -162,12 +162,13 @@ impl Transport {
             counters.drop(reason);
         }
         self.ice.prefer(path);
-        self.drive_handshake(Some(path), egress, counters);
+        self.drive_handshake(now, Some(path), egress, counters);
     }
 
     /// Decrypts in place; see [`Inbound::open_rtp`].
     pub fn open_rtp(
         &mut self,
+        now: Instant,
         path: &Path,
         packet: &mut [u8],
         header: &Header,
@@ -175,15 +176,15 @@ impl Transport {
     ) -> Result<(usize, ExtSeq), Dropped> {
         let inbound = self.inbound(path, packet.len())?;
         let opened = inbound.open_rtp(packet, header, announced)?;
-        self.ice.prove(path.remote);
+        self.ice.prove(now, path.remote);
         Ok(opened)
     }
 
     /// Decrypts in place; see [`Inbound::open_rtcp`].
-    pub fn open_rtcp(&mut self, path: &Path, packet: &mut [u8]) -> Result<usize, Dropped> {
+    pub fn open_rtcp(&mut self, now: Instant, path: &Path, packet: &mut [u8]) -> Result<usize, Dropped> {
         let inbound = self.inbound(path, packet.len())?;
         let len = inbound.open_rtcp(packet)?;
-        self.ice.prove(path.remote);
+        self.ice.prove(now, path.remote);
         Ok(len)
     }
 
@@ -243,7 +244,7 @@ impl Transport {
             return self.close(reason);
         }
         if self.handshake.on_timeout(now) {
-            self.drive_handshake(None, egress, counters);
+            self.drive_handshake(now, None, egress, counters);
         }
     }
 
@@ -251,6 +252,11 @@ impl Transport {
     pub fn restart_ice(&mut self, local: IceCredentials) {
         let superseded = self.ice.restart(local);
         self.events.extend(superseded.map(|ufrag| TransportEvent::UfragRetired(Ufrag(ufrag))));
+    }
+
+    /// Something authentic came from there a moment ago.
+    pub fn holds(&self, now: Instant, remote: SocketAddr) -> bool {
+        self.ice.holds(now, remote)
     }
 
     /// The address has become another participant's. Makes no event.
@@ -310,7 +316,13 @@ impl Transport {
     }
 
     /// `from` is where the datagram came from that moved the handshake on.
-    fn drive_handshake(&mut self, from: Option<&Path>, egress: &mut Egress, counters: &mut Counters) {
+    fn drive_handshake(
+        &mut self,
+        now: Instant,
+        from: Option<&Path>,
+        egress: &mut Egress,
+        counters: &mut Counters,
+    ) {
         let mut scratch = [0; Handshake::SCRATCH_LEN];
         loop {
             match self.handshake.poll(&mut scratch) {
@@ -324,7 +336,7 @@ impl Transport {
                         return self.close(Gone::HandshakeFailed);
                     };
                     if let Some(path) = from {
-                        self.ice.prove(path.remote);
+                        self.ice.prove(now, path.remote);
                     }
                     self.events.push_back(TransportEvent::Connected { profile: srtp.profile });
                     self.srtp = Some(srtp);

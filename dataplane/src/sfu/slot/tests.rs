@@ -302,6 +302,23 @@ fn a_nack_is_answered_as_the_receiver_first_saw_the_packet_even_from_before_a_sw
 }
 
 #[test]
+fn a_nack_for_what_was_never_sent_is_not_answered() {
+    let mut rig = Rig::new();
+    let mut history = History::new();
+    history.provide(16);
+    let first = rig.forward(&small(10, KEYFRAME)).unwrap();
+    for seq in [10, 11] {
+        let bytes = payload(&small(seq, DELTA));
+        let mark = inspect(Codec::Vp8, &bytes);
+        history.store(Entry::new(ExtSeq(seq), RtpTime(0), false, false, Codec::Vp8, mark), &bytes);
+    }
+    rig.slot.pause();
+    let now = Instant::now();
+    assert!(rig.resend(now, first.seq, &history, 1).unwrap().is_some());
+    assert_eq!(rig.resend(now, first.seq.wrapping_add(1), &history, 1), Err(Dropped::NotInHistory));
+}
+
+#[test]
 fn a_codec_without_payload_type_is_counted_and_nothing_leaves() {
     let mut rig = Rig::new();
     let mut bytes = payload(&small(1, KEYFRAME));

@@ -59,7 +59,10 @@ fn wrong_fingerprint_closes_and_never_gives_keys() {
         assert!(!call.server.is_connected());
         let mut packet = plain_rtp(1);
         let header = Header::parse(&packet).unwrap();
-        assert_eq!(call.server.open_rtp(&path(PORT), &mut packet, &header, true), Err(Dropped::BeforeDtls));
+        assert_eq!(
+            call.server.open_rtp(call.now, &path(PORT), &mut packet, &header, true),
+            Err(Dropped::BeforeDtls)
+        );
         assert_eq!(call.server.seal_rtcp(8, &mut [0; 100]), Err(Dropped::BeforeDtls));
         assert!(!call.check(PORT, true), "nothing is answered after the end");
     }
@@ -80,6 +83,44 @@ fn oversized_client_certificate_is_bounded_and_breaks_nothing() {
         assert_eq!(call.server.is_connected(), connects, "{version:?} {padding}");
         if !connects {
             assert_eq!(call.events(), [TransportEvent::Closed(Gone::HandshakeFailed)]);
+        }
+    }
+}
+
+/// Bits are flipped, ends cut off and datagrams repeated or left out; none of it may reach the worker as a panic.
+#[test]
+fn mangled_flights_end_no_worker() {
+    for (version, seed) in VERSIONS.into_iter().flat_map(|v| (0..200u64).map(move |seed| (v, seed))) {
+        let mut state = seed;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut call = Call::new(version);
+        assert!(call.check(PORT, true));
+        for _ in 0..6 {
+            for mut datagram in call.client.outgoing() {
+                match random(6) {
+                    0 => {
+                        let at = random(datagram.len());
+                        datagram[at] ^= 1 << random(8);
+                    }
+                    1 => datagram.truncate(1 + random(datagram.len())),
+                    2 => call.client_sends(PORT, &datagram),
+                    3 => continue,
+                    _ => {}
+                }
+                call.client_sends(PORT, &datagram);
+            }
+            for (_, datagram) in call.departures() {
+                if wire::classify(&datagram) == Some(wire::Kind::Dtls) {
+                    let _ = call.client.dtls.handle_packet(&datagram);
+                }
+            }
+            call.now += Duration::from_millis(1200);
+            call.check(PORT, true);
+            let _ = call.client.dtls.handle_timeout(call.now);
+            call.time_out_at(call.now);
         }
     }
 }
@@ -189,7 +230,7 @@ fn new_path_gets_no_more_than_three_times_its_bytes_until_srtp_comes_from_it() {
     let mut forged = plain_rtp(5);
     forged.resize(200, 0);
     let header = Header::parse(&forged).unwrap();
-    let refused = call.server.open_rtp(&path(PORT + 1), &mut forged, &header, true);
+    let refused = call.server.open_rtp(call.now, &path(PORT + 1), &mut forged, &header, true);
     assert_eq!(refused, Err(Dropped::SrtpUnauthentic));
     call.expect_media_up(PORT + 1, 6);
     for _ in 0..100 {
@@ -241,19 +282,19 @@ fn nothing_is_learned_from_or_sent_to_a_path_without_an_authentic_check() {
     let mut sealed = call.client.seal(3);
     let header = Header::parse(&sealed).unwrap();
     assert_eq!(
-        call.server.open_rtp(&other, &mut sealed.clone(), &header, true),
+        call.server.open_rtp(call.now, &other, &mut sealed.clone(), &header, true),
         Err(Dropped::UnknownAddress),
         "even when it is genuine"
     );
-    assert_eq!(call.server.open_rtcp(&other, &mut [0x80; 40]), Err(Dropped::UnknownAddress));
+    assert_eq!(call.server.open_rtcp(call.now, &other, &mut [0x80; 40]), Err(Dropped::UnknownAddress));
     call.server.on_dtls(call.now, &other, &[21; 30], &mut call.egress, &mut call.counters);
     assert_eq!(call.events(), []);
-    assert!(call.server.open_rtp(&path(PORT), &mut sealed, &header, true).is_ok());
+    assert!(call.server.open_rtp(call.now, &path(PORT), &mut sealed, &header, true).is_ok());
 
     call.server.forget_path(&path(PORT).remote);
     let mut sealed = call.client.seal(4);
     assert_eq!(
-        call.server.open_rtp(&path(PORT), &mut sealed, &header, true),
+        call.server.open_rtp(call.now, &path(PORT), &mut sealed, &header, true),
         Err(Dropped::UnknownAddress),
         "the address is another participant's"
     );
@@ -456,14 +497,14 @@ impl Call {
     fn expect_media_up(&mut self, port: u16, seq: u16) {
         let mut packet = self.client.seal(seq);
         let header = Header::parse(&packet).unwrap();
-        let (len, opened) = self.server.open_rtp(&path(port), &mut packet, &header, true).unwrap();
+        let (len, opened) = self.server.open_rtp(self.now, &path(port), &mut packet, &header, true).unwrap();
         assert_eq!((&packet[..len], opened), (&plain_rtp(seq)[..], ExtSeq(seq.into())));
 
         let mut report = plain_rtcp();
         let len = report.len();
         report.resize(len + 40, 0);
         let sealed = self.client.outbound.as_mut().unwrap().seal_rtcp(len, &mut report).unwrap();
-        assert_eq!(self.server.open_rtcp(&path(port), &mut report[..sealed]), Ok(len));
+        assert_eq!(self.server.open_rtcp(self.now, &path(port), &mut report[..sealed]), Ok(len));
         assert_eq!(report[..len], plain_rtcp());
     }
 

@@ -1,0 +1,409 @@
+//! A room with its participants connected by decree: what they send, what leaves for them.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::id::{Codec, Mid, Pt, Rid, RtpTime};
+use crate::link::{CodecPt, SlotSpec, SourceSpec};
+use crate::sfu::dtls::Certificate;
+use crate::sfu::ice::IceCredentials;
+use crate::sfu::srtp::{Inbound, Outbound, Profile};
+use crate::sfu::transport::TransportSpec;
+use crate::wire::ext::{AudioLevel, ExtensionIds};
+use crate::wire::rtp::{Extensions, Outgoing};
+
+const PROFILE: Profile = Profile::AeadAes128Gcm;
+const EXTENSIONS: ExtensionIds = ExtensionIds {
+    mid: Some(1),
+    rid: Some(2),
+    repaired_rid: Some(3),
+    abs_send_time: None,
+    transport_cc: None,
+    audio_level: Some(6),
+    dependency_descriptor: None,
+};
+const VP8: CodecPt = CodecPt { codec: Codec::Vp8, pt: Pt(96), rtx_pt: Some(Pt(97)) };
+const OPUS: CodecPt = CodecPt { codec: Codec::Opus, pt: Pt(111), rtx_pt: None };
+
+struct Rig {
+    room: Room,
+    now: Instant,
+    epoch: Instant,
+    egress: Egress,
+    counters: Counters,
+    events: VecDeque<Event>,
+    limits: Limits,
+    certificate: Certificate,
+    people: Vec<Person>,
+}
+
+/// A participant's own end.
+struct Person {
+    key: Key<Participant>,
+    path: Path,
+    outbound: Outbound,
+    inbound: Inbound,
+}
+
+/// One packet of a participant.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    pt: u8,
+    ssrc: u32,
+    seq: u64,
+    mid: &'a [u8],
+    rid: &'a [u8],
+    level: Option<u8>,
+    keyframe: bool,
+}
+
+const CAMERA: Sent<'static> =
+    Sent { pt: 96, ssrc: 1, seq: 1, mid: b"c", rid: b"", level: None, keyframe: true };
+
+impl Rig {
+    fn new(people: usize) -> Rig {
+        let now = Instant::now();
+        let mut rig = Rig {
+            room: Room::new(RoomId(1), now),
+            now,
+            epoch: now,
+            egress: Egress::new(256, 32 * 1024, 44),
+            counters: Counters::default(),
+            events: VecDeque::new(),
+            limits: Limits::default(),
+            certificate: Certificate::generate().unwrap(),
+            people: Vec::new(),
+        };
+        for nth in 0..people {
+            rig.join(nth as u8);
+        }
+        rig
+    }
+
+    fn join(&mut self, nth: u8) {
+        let credentials = IceCredentials { ufrag: format!("u{nth}"), pwd: "password".into() };
+        let spec = TransportSpec { local: credentials, remote_ufrag: String::new(), fingerprint: [0; 32] };
+        let mut transport = Transport::new(spec, &self.certificate, &self.limits, self.now);
+        let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], u16::from(nth) + 1)), local: None };
+        let (up, down) = ([nth; 16], [nth + 100; 16]);
+        transport.connect(
+            self.now,
+            path,
+            PROFILE,
+            Inbound::new(PROFILE, &up, &[1; 12], self.limits.ssrcs_max).unwrap(),
+            Outbound::new(PROFILE, &down, &[1; 12]).unwrap(),
+        );
+        let seeds = Seeds { ssrc: Ssrc(9000 + u32::from(nth)), cname: [b'A'; 16] };
+        let key = self.room.join(ParticipantId(nth.into()), transport, seeds, &self.limits).unwrap();
+        self.room.on_connected(key);
+        self.people.push(Person {
+            key,
+            path,
+            outbound: Outbound::new(PROFILE, &up, &[1; 12]).unwrap(),
+            inbound: Inbound::new(PROFILE, &down, &[1; 12], 256).unwrap(),
+        });
+    }
+
+    fn negotiate(&mut self, who: usize, sources: Vec<SourceSpec>, slots: Vec<SlotSpec>) {
+        let media = MediaSpec { extensions: EXTENSIONS, sources, slots };
+        self.room.negotiate(self.people[who].key, media, &mut || 7, &mut self.events);
+    }
+
+    fn switch_on(&mut self, who: usize, kind: SourceKind) {
+        self.room.switch(self.people[who].key, kind, true, &mut self.events);
+    }
+
+    fn rtp(&mut self, who: usize, sent: Sent<'_>) -> Result<(), Dropped> {
+        let mut extensions = Extensions::new();
+        for (id, value) in [(1, sent.mid), (2, sent.rid)] {
+            if !value.is_empty() {
+                extensions.push(id, value);
+            }
+        }
+        if let Some(level) = sent.level {
+            extensions.push(6, &AudioLevel { voice: true, level }.encode());
+        }
+        let seq = ExtSeq(sent.seq);
+        let out = Outgoing {
+            marker: false,
+            padding: false,
+            pt: Pt(sent.pt),
+            seq: seq.seq(),
+            timestamp: RtpTime(3000 * sent.seq as u32),
+            ssrc: Ssrc(sent.ssrc),
+        };
+        // A VP8 descriptor, then a keyframe's start code and size, or neither.
+        let payload: &[u8] = match sent.keyframe {
+            true => &[0x10, 0, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01],
+            false => &[0x10, 1, 0, 0],
+        };
+        let head = out.len(&extensions);
+        let mut packet = vec![0; head + payload.len() + PROFILE.rtp_overhead()];
+        out.write(&extensions, &mut packet);
+        self.people[who].outbound.seal_rtp(seq, Ssrc(sent.ssrc), head, payload, &mut packet).unwrap();
+        let (key, path) = (self.people[who].key, self.people[who].path);
+        self.with_turn(|room, turn| room.on_rtp(key, &path, &mut packet, turn))
+    }
+
+    fn tick(&mut self, after: Duration) {
+        self.now += after;
+        self.with_turn(|room, turn| room.on_tick(turn));
+    }
+
+    fn with_turn<T>(&mut self, work: impl FnOnce(&mut Room, &mut Turn<'_>) -> T) -> T {
+        let mut turn = Turn {
+            now: self.now,
+            epoch: self.epoch,
+            egress: &mut self.egress,
+            counters: &mut self.counters,
+            events: &mut self.events,
+            limits: &self.limits,
+        };
+        work(&mut self.room, &mut turn)
+    }
+
+    /// The compound RTCP packets that leave for `who`, in the clear; everybody's datagrams are taken.
+    fn rtcp_for(&mut self, who: usize) -> Vec<Vec<u8>> {
+        let mut compounds = Vec::new();
+        while let Some(departure) = self.egress.take_ready() {
+            if departure.path == self.people[who].path {
+                for datagram in self.egress.bytes(&departure).chunks(departure.segment_bytes) {
+                    let mut datagram = datagram.to_vec();
+                    if crate::wire::classify(&datagram) == Some(crate::wire::Kind::Rtcp) {
+                        let len = self.people[who].inbound.open_rtcp(&mut datagram).unwrap();
+                        datagram.truncate(len);
+                        compounds.push(datagram);
+                    }
+                }
+            }
+            self.egress.release(departure);
+        }
+        compounds
+    }
+
+    /// The SSRCs that `who` is asked keyframes of.
+    fn asked_for_keyframes(&mut self, who: usize) -> Vec<u32> {
+        let compounds = self.rtcp_for(who);
+        let packets = compounds.iter().flat_map(|compound| rtcp::packets(compound));
+        packets.filter_map(|p| if let Packet::Pli { media, .. } = p { Some(media.0) } else { None }).collect()
+    }
+
+    fn layer(&mut self, who: usize, index: usize) -> &mut Layer {
+        let participant = self.room.participants.find(self.people[who].key).unwrap();
+        let source = participant.sources[SourceKind::Camera as usize].unwrap();
+        &mut self.room.sources.find_mut(source).unwrap().layers[index]
+    }
+}
+
+fn source(kind: SourceKind, mid: &[u8], codec: CodecPt, rids: &[&[u8]]) -> SourceSpec {
+    let rids = rids.iter().map(|rid| Rid::new(rid).unwrap()).collect();
+    SourceSpec { mid: Mid::new(mid).unwrap(), kind, codecs: vec![codec], rids, ssrcs: Vec::new() }
+}
+
+fn camera(rids: &[&[u8]]) -> SourceSpec {
+    source(SourceKind::Camera, b"c", VP8, rids)
+}
+
+fn slots(kind: MediaKind, codec: CodecPt, count: u16) -> Vec<SlotSpec> {
+    let slot = |nth: u16| SlotSpec {
+        mid: Mid::new(format!("s{nth}").as_bytes()).unwrap(),
+        kind,
+        ssrc: Ssrc(5000 + u32::from(nth)),
+        rtx_ssrc: None,
+        codecs: vec![codec],
+    };
+    (0..count).map(slot).collect()
+}
+
+fn wish(slot: u16, from: u64, height: u16) -> Wish {
+    Wish { slot: SlotIndex(slot), from: ParticipantId(from), source: SourceKind::Camera, height }
+}
+
+#[test]
+fn two_ssrcs_in_turn_do_not_make_the_server_forget_a_layer_again_and_again() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    assert_eq!(rig.rtp(0, CAMERA), Ok(()));
+    assert_eq!(rig.rtp(0, Sent { ssrc: 2, ..CAMERA }), Ok(()), "a sender may begin anew");
+    for seq in 2..50 {
+        assert_eq!(rig.rtp(0, Sent { seq, ..CAMERA }), Err(Dropped::UnknownSource));
+        assert_eq!(rig.rtp(0, Sent { ssrc: 2, seq, ..CAMERA }), Ok(()));
+    }
+    assert_eq!(rig.layer(0, 0).epoch, 2);
+}
+
+#[test]
+fn media_under_the_ssrc_of_retransmissions_is_refused() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    assert_eq!(rig.rtp(0, CAMERA), Ok(()));
+    assert_eq!(rig.rtp(0, Sent { pt: 97, ssrc: 2, ..CAMERA }), Err(Dropped::RtxInvalid));
+    assert_eq!(rig.rtp(0, Sent { pt: 96, ssrc: 2, seq: 2, ..CAMERA }), Err(Dropped::UnknownPayloadType));
+    assert_eq!(rig.rtp(0, Sent { pt: 97, seq: 2, ..CAMERA }), Err(Dropped::UnknownPayloadType));
+}
+
+#[test]
+fn a_sender_report_comes_for_every_slot_however_many_there_are() {
+    const SLOTS: u16 = 40;
+    let mut rig = Rig::new(2);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.negotiate(1, Vec::new(), slots(MediaKind::Video, VP8, SLOTS));
+    rig.switch_on(0, SourceKind::Camera);
+    let wishes: Vec<Wish> = (0..SLOTS).map(|nth| wish(nth, 0, 720)).collect();
+    rig.room.view(rig.people[1].key, &wishes, &mut rig.events);
+    assert_eq!(rig.rtp(0, CAMERA), Ok(()));
+    rig.tick(Duration::from_millis(20));
+    let compounds = rig.rtcp_for(1);
+    let mut reported: Vec<u32> = compounds
+        .iter()
+        .flat_map(|compound| rtcp::packets(compound))
+        .filter_map(|p| if let Packet::SenderReport { ssrc, .. } = p { Some(ssrc.0) } else { None })
+        .collect();
+    reported.sort_unstable();
+    assert_eq!(reported, (5000..5000 + u32::from(SLOTS)).collect::<Vec<_>>());
+    let receiver_reports = compounds
+        .iter()
+        .flat_map(|c| rtcp::packets(c))
+        .filter(|p| matches!(p, Packet::ReceiverReport { .. }));
+    assert_eq!(receiver_reports.count(), 1);
+}
+
+#[test]
+fn nobody_asks_for_keyframes_of_a_layer_that_its_sender_has_paused() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let low = Sent { rid: b"l", ..CAMERA };
+    let high = Sent { rid: b"h", ssrc: 2, ..CAMERA };
+    rig.rtp(0, low).unwrap();
+    rig.rtp(0, high).unwrap();
+    rig.layer(0, 1).keyframe.want();
+    rig.tick(Duration::from_millis(20));
+    assert_eq!(rig.asked_for_keyframes(0), [2]);
+    for nth in 0..20 {
+        rig.now += Duration::from_millis(200);
+        rig.rtp(0, Sent { seq: 2 + nth, keyframe: false, ..low }).unwrap();
+        rig.tick(Duration::ZERO);
+    }
+    let asked = rig.asked_for_keyframes(0).len();
+    assert!((1..=3).contains(&asked), "{asked}: while it counted as live");
+    for nth in 20..40 {
+        rig.now += Duration::from_millis(200);
+        rig.rtp(0, Sent { seq: 2 + nth, keyframe: false, ..low }).unwrap();
+        rig.tick(Duration::ZERO);
+    }
+    assert_eq!(rig.asked_for_keyframes(0), [0u32; 0]);
+    rig.rtp(0, Sent { seq: 2, keyframe: false, ..high }).unwrap();
+    rig.tick(Duration::from_millis(20));
+    assert_eq!(rig.asked_for_keyframes(0), [2], "it is back");
+}
+
+#[test]
+fn a_source_that_sends_nothing_at_all_is_still_asked() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    rig.rtp(0, Sent { rid: b"l", ..CAMERA }).unwrap();
+    rig.layer(0, 0).keyframe.want();
+    rig.tick(Duration::from_secs(10));
+    assert_eq!(rig.asked_for_keyframes(0), [1], "a still screen is sent on request only");
+}
+
+#[test]
+fn a_storm_of_keyframe_requests_costs_the_publisher_one_per_interval() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let mut asked = 0;
+    for nth in 0..500 {
+        rig.rtp(0, Sent { seq: 1 + nth, ..CAMERA }).unwrap();
+        rig.layer(0, 0).keyframe.want();
+        rig.tick(Duration::from_millis(20));
+        asked += rig.asked_for_keyframes(0).len();
+    }
+    assert!((19..=21).contains(&asked), "{asked} in ten seconds");
+}
+
+#[test]
+fn a_layer_that_comes_and_goes_is_left_alone_until_it_stays() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let low = Sent { rid: b"l", ..CAMERA };
+    let high = Sent { rid: b"h", ssrc: 2, ..CAMERA };
+    let mut chosen = Vec::new();
+    let mut target = 0;
+    for nth in 0..100u64 {
+        rig.now += Duration::from_millis(100);
+        rig.rtp(0, Sent { seq: 1 + nth, ..low }).unwrap();
+        // Half a second in every three, and from the seventh second on for good.
+        if nth % 30 < 5 || nth >= 70 {
+            rig.rtp(0, Sent { seq: 1 + nth, ..high }).unwrap();
+        }
+        let participant = rig.room.participants.find(rig.people[0].key).unwrap();
+        let source =
+            rig.room.sources.find(participant.sources[SourceKind::Camera as usize].unwrap()).unwrap();
+        target = source.choose_layer(rig.now, 1080, target).unwrap();
+        if chosen.last() != Some(&target) {
+            chosen.push(target);
+        }
+    }
+    assert_eq!(chosen, [1, 0, 1]);
+}
+
+#[test]
+fn of_two_sources_of_one_kind_the_first_counts_and_none_is_left_behind() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[]), source(SourceKind::Camera, b"d", VP8, &[])], Vec::new());
+    assert_eq!(rig.room.sources.len(), 1);
+    assert_eq!(rig.rtp(0, Sent { mid: b"d", ..CAMERA }), Err(Dropped::UnknownSource));
+    let key = rig.people[0].key;
+    rig.room.leave(key, &mut rig.events).unwrap();
+    assert_eq!((rig.room.sources.len(), rig.room.participants.len()), (0, 0));
+}
+
+#[test]
+fn a_microphone_that_floods_levels_does_not_flood_the_receivers_with_changes() {
+    let mut rig = Rig::new(4);
+    for who in 0..4 {
+        let microphone = source(SourceKind::Microphone, b"m", OPUS, &[]);
+        rig.negotiate(who, vec![microphone], slots(MediaKind::Audio, OPUS, 1));
+        rig.switch_on(who, SourceKind::Microphone);
+    }
+    rig.events.clear();
+    for seq in 1..2000 {
+        rig.now += Duration::from_millis(1);
+        for who in [2, 3] {
+            let level = if (seq / 25 + who) % 2 == 0 { 0 } else { 127 };
+            let packet = Sent { pt: 111, mid: b"m", seq: seq as u64, level: Some(level), ..CAMERA };
+            let _ = rig.rtp(who, packet);
+        }
+        rig.rtcp_for(0);
+    }
+    assert!(rig.events.len() < 100, "{} events in two seconds", rig.events.len());
+}
+
+#[test]
+fn who_floods_is_cut_to_the_limit_and_has_its_say_again_afterwards() {
+    let mut rig = Rig::new(1);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    let most = u64::from(rig.limits.packets_per_second_max);
+    let mut admitted = 0;
+    for seq in 1..=4 * most {
+        // Twice the limit, for two seconds.
+        rig.now += Duration::from_micros(500_000 / most);
+        match rig.rtp(0, Sent { seq, ..CAMERA }) {
+            Ok(()) => admitted += 1,
+            Err(reason) => assert_eq!(reason, Dropped::RateLimit),
+        }
+    }
+    assert!(
+        (most * 29 / 10..=most * 31 / 10).contains(&admitted),
+        "{admitted}: two seconds and a burst of one"
+    );
+    rig.now += Duration::from_secs(1);
+    assert_eq!(rig.rtp(0, Sent { seq: 5 * most, ..CAMERA }), Ok(()));
+}
