@@ -39,11 +39,20 @@ const HEADERS_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
 pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let mut is_stuck = false;
     loop {
-        let (stream, client) = match listener.accept().await {
+        let accepted = listener.accept().await;
+        // Said once at either end, not at every attempt.
+        if accepted.is_err() != is_stuck {
+            is_stuck = !is_stuck;
+            log::write(&match &accepted {
+                Ok(_) => log::Entry::AcceptsAgain,
+                Err(why) => log::Entry::AcceptFailed { why },
+            });
+        }
+        let (stream, client) = match accepted {
             Ok((stream, peer)) => (stream, ClientAddr::new(peer.ip())),
-            Err(error) => {
-                log::write(&log::Entry::AcceptFailed { why: error.kind() });
+            Err(_) => {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

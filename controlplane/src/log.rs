@@ -3,6 +3,7 @@
 //! No variant has a field for text of a client, a room name, a display name or an address of anybody but ourselves.
 
 use std::fmt;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -51,9 +52,11 @@ pub(crate) enum Entry<'a> {
         worker: u16,
     },
     WorkersStopped,
+    /// The kernel's own words about this process.
     AcceptFailed {
-        why: std::io::ErrorKind,
+        why: &'a std::io::Error,
     },
+    AcceptsAgain,
     Draining {
         rooms: usize,
     },
@@ -75,7 +78,7 @@ pub(crate) fn write(entry: &Entry<'_>) {
             Level::Info => "info",
             Level::Debug => "debug",
         };
-        eprintln!("{word} {entry}");
+        say(format_args!("{word} {entry}"));
     }
 }
 
@@ -84,8 +87,13 @@ pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let place =
             panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        eprintln!("error panic{place}; its message is withheld because it could hold personal words");
+        say(format_args!("error panic{place}; its message is withheld because it could hold personal words"));
     }));
+}
+
+/// A log that nobody reads any more (a closed terminal, a full disk) is no reason to stop serving: `eprintln!` would panic.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 impl Entry<'_> {
@@ -102,6 +110,7 @@ impl Entry<'_> {
             | Entry::DemoAccount
             | Entry::SignedIn { .. }
             | Entry::SignInFailed { .. }
+            | Entry::AcceptsAgain
             | Entry::Draining { .. }
             | Entry::Stopping => Level::Info,
             Entry::RoomOpened { .. } | Entry::RoomClosed { .. } => Level::Debug,
@@ -135,7 +144,10 @@ impl fmt::Display for Entry<'_> {
             Entry::RoomClosed { rooms } => write!(f, "room closed rooms={rooms}"),
             Entry::CommandsLost { worker } => write!(f, "worker {worker} takes no commands; some were lost"),
             Entry::WorkersStopped => f.write_str("a media worker has stopped"),
-            Entry::AcceptFailed { why } => write!(f, "accept failed ({why}); is LimitNOFILE too low?"),
+            Entry::AcceptFailed { why } => {
+                write!(f, "nobody new gets in until this ends: {why}; raise LimitNOFILE (ulimit -n)")
+            }
+            Entry::AcceptsAgain => f.write_str("new connections get in again"),
             Entry::Draining { rooms } => write!(f, "draining rooms={rooms}; a second SIGTERM stops at once"),
             Entry::Stopping => f.write_str("stopping"),
         }

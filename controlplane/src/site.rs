@@ -14,9 +14,10 @@ pub(crate) struct Site {
     hsts: bool,
 }
 
+/// Only names that Chromium knows: it writes a line to the console of every page for any other.
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
     fullscreen=(self), speaker-selection=(self), screen-wake-lock=(self), picture-in-picture=(self), geolocation=(), \
-    accelerometer=(), gyroscope=(), magnetometer=(), midi=(), usb=(), serial=(), hid=(), bluetooth=(), payment=(), \
+    accelerometer=(), gyroscope=(), magnetometer=(), midi=(), usb=(), serial=(), hid=(), payment=(), \
     publickey-credentials-get=(), idle-detection=(), local-fonts=(), xr-spatial-tracking=(), browsing-topics=()";
 
 const FIXED: [(&str, &str); 7] = [
