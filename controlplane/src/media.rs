@@ -98,12 +98,13 @@ impl Media {
         self.plane.ssrc()
     }
 
-    /// Puts the room onto the worker with the fewest participants.
+    /// Puts the room onto the worker with the fewest participants among those that take it: one that has stopped is empty.
     pub(crate) fn open_room(&self, room: RoomId) -> Result<(), Busy> {
         let mut table = self.table.borrow_mut();
-        let load = |(_, worker): &(usize, &Worker)| (worker.participants, worker.rooms);
-        let (worker, _) = table.workers.iter().enumerate().min_by_key(load).ok_or(Busy)?;
-        self.ask(&table.workers[worker], Command::OpenRoom { room })?;
+        let mut by_load: Vec<usize> = (0..table.workers.len()).collect();
+        by_load.sort_by_key(|&worker| (table.workers[worker].participants, table.workers[worker].rooms));
+        let takes = |&worker: &usize| self.ask(&table.workers[worker], Command::OpenRoom { room }).is_ok();
+        let worker = by_load.into_iter().find(takes).ok_or(Busy)?;
         table.workers[worker].rooms += 1;
         table.rooms.insert(room, Place { worker, participants: 0 });
         Ok(())
