@@ -39,9 +39,7 @@ pub(crate) enum Entry<'a> {
     SignInFailed {
         account: Option<&'a str>,
     },
-    AccountsUnreadable {
-        why: std::io::ErrorKind,
-    },
+    AccountsUnreadable,
     RoomOpened {
         rooms: usize,
     },
@@ -100,9 +98,7 @@ impl Entry<'_> {
     fn level(&self) -> Level {
         match self {
             Entry::WorkersStopped | Entry::CommandsLost { .. } => Level::Error,
-            Entry::NotUring { .. } | Entry::AccountsUnreadable { .. } | Entry::AcceptFailed { .. } => {
-                Level::Warn
-            }
+            Entry::NotUring { .. } | Entry::AccountsUnreadable | Entry::AcceptFailed { .. } => Level::Warn,
             Entry::Starting { .. }
             | Entry::Listening { .. }
             | Entry::AdminListening { .. }
@@ -137,9 +133,10 @@ impl fmt::Display for Entry<'_> {
                 write!(f, "sign-in result=wrong-password account={account:?}")
             }
             Entry::SignInFailed { account: None } => f.write_str("sign-in result=unknown-account"),
-            Entry::AccountsUnreadable { why } => {
-                write!(f, "organizers file unreadable ({why}); the last good one serves")
-            }
+            Entry::AccountsUnreadable => f.write_str(
+                "organizers file not usable; the last good one serves; `saal organizer list --config FILE`, as the \
+                 service's user, says why",
+            ),
             Entry::RoomOpened { rooms } => write!(f, "room opened rooms={rooms}"),
             Entry::RoomClosed { rooms } => write!(f, "room closed rooms={rooms}"),
             Entry::CommandsLost { worker } => write!(f, "worker {worker} takes no commands; some were lost"),
