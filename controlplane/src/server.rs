@@ -17,7 +17,7 @@ use crate::accounts::Accounts;
 use crate::addresses;
 use crate::assets::Assets;
 use crate::auth::Auth;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_WORKERS_MAX};
 use crate::hall::Hall;
 use crate::http;
 use crate::limit::Connections;
@@ -81,6 +81,18 @@ pub(crate) fn run(config: Config, web_dir: Option<PathBuf>) -> Result<(), Failur
     Ok(())
 }
 
+/// What the file alone cannot tell: whether this process may run on the cores that it names.
+pub(crate) fn check_cores(config: &Config) -> Result<(), Failure> {
+    let allowed = addresses::cores_allowed();
+    let foreign = config.media.cores.iter().find(|core| !allowed.is_empty() && !allowed.contains(core));
+    foreign.map_or(Ok(()), |core| {
+        Err(Failure::Config(format!(
+            "media.cores: this process may not run on core {core}, only on {allowed:?}; name other cores, or look at \
+             AllowedCPUs of the service and at the container's cpuset"
+        )))
+    })
+}
+
 /// The data plane's configuration.
 pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
     let media = &config.media;
@@ -109,6 +121,7 @@ pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
 }
 
 async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<Server>, Failure> {
+    check_cores(&config)?;
     let tls = tls::acceptor(&config).map_err(Failure::Config)?;
     let announced = addresses::announced(&config);
     if announced.is_empty() {
@@ -277,10 +290,10 @@ impl Signals {
     }
 }
 
-/// One worker per core that this process may use; four are enough for a first run.
+/// One worker per core that this process may use.
 fn default_cores() -> Vec<Option<usize>> {
     let allowed = addresses::cores_allowed();
-    let count = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(DEFAULT_WORKERS_MAX);
     match allowed.is_empty() {
         true => vec![None; count],
         false => allowed.into_iter().take(count).map(Some).collect(),
