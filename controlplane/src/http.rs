@@ -38,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const HEADERS_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
-pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener) {
     let mut is_stuck = false;
     loop {
         let accepted = listener.accept().await;
@@ -58,7 +58,7 @@ pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener, tls: Option
             }
         };
         let Some(place) = server.connections.borrow_mut().opened(client) else { continue };
-        let (server, tls) = (server.clone(), tls.clone());
+        let (server, tls) = (server.clone(), server.tls.borrow().clone());
         spawn_local(async move {
             let _ = stream.set_nodelay(true);
             let _ = timeout(CONNECTION_WITHIN, connection(&server, stream, tls, client)).await;
@@ -97,6 +97,7 @@ where
 async fn answer(server: &Rc<Server>, request: Request<Incoming>, client: ClientAddr) -> Answer {
     let host = request.headers().get(HOST).cloned();
     let mut answer = route(server, request, client).await;
+    answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     server.site.protect(host.as_ref(), answer.headers_mut());
     answer
 }
@@ -108,9 +109,7 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
     }
     if let Some(rest) = path.strip_prefix("/api/v1/") {
         let segments: Vec<&str> = rest.split('/').collect();
-        let mut answer = api::answer(server, request, client, &segments).await;
-        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        return answer;
+        return api::answer(server, request, client, &segments).await;
     }
     let Some(file) = file_of(&path) else { return not_found(server) };
     if request.method() != Method::GET && request.method() != Method::HEAD {

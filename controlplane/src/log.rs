@@ -40,6 +40,11 @@ pub(crate) enum Entry<'a> {
         account: Option<&'a str>,
     },
     AccountsUnreadable,
+    CertificateLoaded,
+    /// Our own words about the admin's files.
+    CertificateNotLoaded {
+        why: &'a str,
+    },
     RoomOpened {
         rooms: usize,
     },
@@ -98,7 +103,10 @@ impl Entry<'_> {
     fn level(&self) -> Level {
         match self {
             Entry::WorkersStopped | Entry::CommandsLost { .. } => Level::Error,
-            Entry::NotUring { .. } | Entry::AccountsUnreadable | Entry::AcceptFailed { .. } => Level::Warn,
+            Entry::NotUring { .. }
+            | Entry::AccountsUnreadable
+            | Entry::CertificateNotLoaded { .. }
+            | Entry::AcceptFailed { .. } => Level::Warn,
             Entry::Starting { .. }
             | Entry::Listening { .. }
             | Entry::AdminListening { .. }
@@ -107,6 +115,7 @@ impl Entry<'_> {
             | Entry::SignedIn { .. }
             | Entry::SignInFailed { .. }
             | Entry::AcceptsAgain
+            | Entry::CertificateLoaded
             | Entry::Draining { .. }
             | Entry::Stopping => Level::Info,
             Entry::RoomOpened { .. } | Entry::RoomClosed { .. } => Level::Debug,
@@ -137,6 +146,8 @@ impl fmt::Display for Entry<'_> {
                 "organizers file not usable; the last good one serves; `saal organizer list --config FILE`, as the \
                  service's user, says why",
             ),
+            Entry::CertificateLoaded => f.write_str("certificate loaded"),
+            Entry::CertificateNotLoaded { why } => write!(f, "the old certificate serves on: {why}"),
             Entry::RoomOpened { rooms } => write!(f, "room opened rooms={rooms}"),
             Entry::RoomClosed { rooms } => write!(f, "room closed rooms={rooms}"),
             Entry::CommandsLost { worker } => write!(f, "worker {worker} takes no commands; some were lost"),

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
 
 use crate::accounts::Accounts;
 use crate::addresses;
@@ -39,9 +40,24 @@ pub(crate) struct Server {
     pub(crate) hashing: Hashing,
     pub(crate) hall: Hall,
     pub(crate) connections: RefCell<Connections>,
+    /// `None`: plain http.
+    pub(crate) tls: RefCell<Option<TlsAcceptor>>,
     /// Where media arrives: candidates of every answer.
     pub(crate) announced: Vec<std::net::IpAddr>,
     workers_stopped: Notify,
+}
+
+impl Server {
+    /// Open connections keep the certificate that they began with.
+    fn reload_certificate(&self) {
+        match tls::acceptor(&self.config) {
+            Ok(acceptor) => {
+                *self.tls.borrow_mut() = acceptor;
+                log::write(&Entry::CertificateLoaded);
+            }
+            Err(why) => log::write(&Entry::CertificateNotLoaded { why: &why }),
+        }
+    }
 }
 
 /// Why the server did not start or stopped by itself.
@@ -153,6 +169,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         connections: RefCell::new(connections),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         site,
+        tls: RefCell::new(tls),
         announced,
         workers_stopped: Notify::new(),
         config,
@@ -161,7 +178,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         Signals::new().map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")))?;
     announce(&server, &listener, &admin, demo_password.as_ref())
         .map_err(|error| Failure::Runtime(format!("cannot tell where the server listens: {error}")))?;
-    spawn_local(http::serve(server.clone(), listener, tls));
+    spawn_local(http::serve(server.clone(), listener));
     spawn_local(metrics::serve(server.clone(), admin));
     spawn_local(listen_to_workers(server.clone(), events));
     spawn_local(keep_time(server.clone()));
@@ -247,7 +264,7 @@ async fn keep_time(server: Rc<Server>) {
 /// First signal: drain. Second signal, an empty house or the drain time's end: stop.
 async fn until_the_end(server: &Server, mut signals: Signals) -> Result<(), Failure> {
     tokio::select! {
-        () = signals.next() => {}
+        () = signals.next(server) => {}
         () = server.workers_stopped.notified() => {
             log::write(&Entry::WorkersStopped);
             return Err(Failure::Runtime("the media workers have stopped".into()));
@@ -261,17 +278,17 @@ async fn until_the_end(server: &Server, mut signals: Signals) -> Result<(), Fail
         }
     };
     tokio::select! {
-        () = signals.next() => {}
+        () = signals.next(server) => {}
         () = empty => {}
         () = tokio::time::sleep(Duration::from_secs(server.config.rooms.drain_minutes * 60)) => {}
     }
     Ok(())
 }
 
-/// Both signals mean the same.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -279,13 +296,21 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Until the server is told to end. SIGHUP reads a renewed certificate; without one, it is a terminal that closes.
+    async fn next(&mut self, server: &Server) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => match server.config.http.tls_certificate {
+                    Some(_) => server.reload_certificate(),
+                    None => return,
+                },
+            }
         }
     }
 }
