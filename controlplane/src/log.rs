@@ -39,6 +39,7 @@ pub(crate) enum Entry<'a> {
     SignInFailed {
         account: Option<&'a str>,
     },
+    NoAccounts,
     AccountsUnreadable,
     CertificateLoaded,
     /// Our own words about the admin's files.
@@ -104,6 +105,7 @@ impl Entry<'_> {
         match self {
             Entry::WorkersStopped | Entry::CommandsLost { .. } => Level::Error,
             Entry::NotUring { .. }
+            | Entry::NoAccounts
             | Entry::AccountsUnreadable
             | Entry::CertificateNotLoaded { .. }
             | Entry::AcceptFailed { .. } => Level::Warn,
@@ -133,7 +135,7 @@ impl fmt::Display for Entry<'_> {
                 write!(f, "worker number={number} port={port} io={backend}")?;
                 core.map_or(Ok(()), |core| write!(f, " core={core}"))
             }
-            Entry::NotUring { why } => write!(f, "io_uring not used: {why}"),
+            Entry::NotUring { why } => write!(f, "using mio: {why}"),
             Entry::DemoAccount => {
                 f.write_str("no organizers file: a demo account lives until this process ends")
             }
@@ -146,6 +148,9 @@ impl fmt::Display for Entry<'_> {
                 "organizers file not usable; the last good one serves; `saal organizer list --config FILE`, as the \
                  service's user, says why",
             ),
+            Entry::NoAccounts => {
+                f.write_str("the organizers file is empty, so nobody may open rooms: saal organizer add NAME --config FILE")
+            }
             Entry::CertificateLoaded => f.write_str("certificate loaded"),
             Entry::CertificateNotLoaded { why } => write!(f, "the old certificate serves on: {why}"),
             Entry::RoomOpened { rooms } => write!(f, "room opened rooms={rooms}"),

@@ -19,6 +19,7 @@ use crate::addresses;
 use crate::assets::Assets;
 use crate::auth::Auth;
 use crate::config::{Config, DEFAULT_WORKERS_MAX};
+use crate::doctor::with_cause;
 use crate::hall::Hall;
 use crate::http;
 use crate::limit::Connections;
@@ -190,15 +191,19 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
 }
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::Runtime(format!("cannot listen on {key} = {address}: {error}")))
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::Runtime(format!("cannot listen on {key} = {address}: {}", with_cause(&error)))
+    })
 }
 
 /// The accounts, and the password of the demo account if there is one.
 fn accounts(config: &Config) -> Result<(Accounts, Option<Password>), Failure> {
     if let Some(path) = &config.organizers.file {
-        return Ok((Accounts::open(path).map_err(Failure::Config)?, None));
+        let accounts = Accounts::open(path).map_err(Failure::Config)?;
+        if accounts.names().next().is_none() {
+            log::write(&Entry::NoAccounts);
+        }
+        return Ok((accounts, None));
     }
     let password = Password::new(random::password().as_str());
     let accounts = Accounts::demo(DEMO_ACCOUNT, &password).map_err(Failure::Runtime)?;

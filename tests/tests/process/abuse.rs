@@ -178,3 +178,24 @@ fn two_tabs_of_one_person_are_two_participants_of_the_same_name() {
     drop(second);
     assert_eq!(first.hear_type("left")["participant"], two["participant"]);
 }
+
+#[test]
+fn doctor_names_each_problem_and_is_content_when_there_is_none() {
+    let server = Server::start("");
+    let directory = Directory::new();
+    let config = directory.write(
+        "saal.toml",
+        &format!(
+            "http.listen = \"127.0.0.1:{}\"\nadmin.listen = \"127.0.0.1:0\"\nmedia.port = 0\n",
+            server.http
+        ),
+    );
+    let out = output(saal().args(["doctor", "--config"]).arg(&config));
+    assert_eq!(out.status.code(), Some(1));
+    let said = text(&out.stdout);
+    let problems: Vec<&str> = said.lines().filter(|line| line.starts_with("PROBLEM")).collect();
+    assert!(problems.len() == 1 && problems[0].contains("http.listen"), "{said}");
+    drop(server);
+    let out = output(saal().args(["doctor", "--config"]).arg(&config));
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
+}
