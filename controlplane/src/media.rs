@@ -56,6 +56,9 @@ struct Worker {
 /// A worker that takes nothing for this many commands is lost anyway.
 const BACKLOG_MAX: usize = 8192;
 
+/// A worker's turn takes well under a millisecond.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// Events on their way from the listening thread.
 const EVENTS_MAX: usize = 1024;
 
@@ -215,9 +218,17 @@ impl Media {
         }
     }
 
-    /// Stops the workers and waits for them.
-    pub(crate) fn shut_down(self) {
-        self.plane.shutdown();
+    /// Stops the workers and waits for them, but not for one that hangs: `false`.
+    pub(crate) fn shut_down(self) -> bool {
+        let plane = self.plane;
+        let (done, stopped) = std::sync::mpsc::channel();
+        let stop = move || {
+            plane.shutdown();
+            // Nobody listens after the patience.
+            let _ = done.send(());
+        };
+        let thread = std::thread::Builder::new().name("saal-stop".into()).spawn(stop);
+        thread.is_ok() && stopped.recv_timeout(STOP_WITHIN).is_ok()
     }
 
     fn ask_snapshot(&self, worker: WorkerId) -> (u64, oneshot::Receiver<Box<Snapshot>>) {

@@ -92,10 +92,10 @@ pub(crate) fn run(config: Config, web_dir: Option<PathBuf>) -> Result<(), Failur
     // All tasks end with the runtime, and with them the other references.
     drop(local);
     drop(runtime);
-    if let Some(server) = Rc::into_inner(server) {
-        server.hall.media.shut_down();
+    match Rc::into_inner(server).is_none_or(|server| server.hall.media.shut_down()) {
+        true => Ok(()),
+        false => Err(Failure::Runtime("a media worker hangs; it was left behind".into())),
     }
-    Ok(())
 }
 
 /// What the file alone cannot tell: whether this process may run on the cores that it names.
