@@ -143,16 +143,16 @@ fn tried<T>(what: &str, result: Result<T, Failure>, finding: impl FnOnce() -> St
 
 /// The kernel's words and what is behind them most of the time.
 pub(crate) fn with_cause(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::AddrInUse => format!("{error}; does Saal run already? `ss -lntup` shows who listens"),
-        ErrorKind::PermissionDenied => {
-            format!(
-                "{error}; ports below 1024 need AmbientCapabilities=CAP_NET_BIND_SERVICE in the service's unit"
-            )
-        }
-        ErrorKind::AddrNotAvailable => format!("{error}; this machine has no such address (`ip address`)"),
-        _ => error.to_string(),
-    }
+    let cause = [
+        (ErrorKind::AddrInUse, "does Saal run already? `ss -lntup` shows who listens"),
+        (
+            ErrorKind::PermissionDenied,
+            "ports below 1024 need AmbientCapabilities=CAP_NET_BIND_SERVICE in the service's unit",
+        ),
+        (ErrorKind::AddrNotAvailable, "this machine has no such address (`ip address`)"),
+    ];
+    let cause = cause.iter().find(|(kind, _)| *kind == error.kind());
+    cause.map_or_else(|| error.to_string(), |(_, cause)| format!("{error}; {cause}"))
 }
 
 fn one_line(path: &str) -> Option<String> {

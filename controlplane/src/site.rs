@@ -80,7 +80,8 @@ impl Site {
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
              media-src 'self' blob:; connect-src 'self'{sockets}; font-src 'self'; worker-src 'self'; \
-             manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+             manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
         );
         if let Ok(policy) = HeaderValue::from_str(&policy) {
             headers.insert("content-security-policy", policy);
@@ -147,6 +148,7 @@ mod tests {
         assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
         assert!(policy.contains("connect-src 'self' ws://localhost:8080;"));
         assert!(!policy.contains("unsafe"));
+        assert!(policy.ends_with("require-trusted-types-for 'script'; trusted-types 'none'"));
         site("").protect(Some(&HeaderValue::from_static("a; script-src *")), &mut headers);
         assert!(!headers["content-security-policy"].to_str().unwrap().contains('*'));
     }
