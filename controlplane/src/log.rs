@@ -156,7 +156,7 @@ impl fmt::Display for Entry<'_> {
             Entry::RoomOpened { rooms } => write!(f, "room opened rooms={rooms}"),
             Entry::RoomClosed { rooms } => write!(f, "room closed rooms={rooms}"),
             Entry::CommandsLost { worker } => write!(f, "worker {worker} takes no commands; some were lost"),
-            Entry::WorkersStopped => f.write_str("a media worker has stopped"),
+            Entry::WorkersStopped => f.write_str("the media workers have stopped"),
             Entry::AcceptFailed { why } => {
                 write!(f, "nobody new gets in until this ends: {why}; raise LimitNOFILE (ulimit -n)")
             }

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use saal_dataplane::Limits;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 
@@ -45,7 +45,6 @@ pub(crate) struct Server {
     pub(crate) tls: RefCell<Option<TlsAcceptor>>,
     /// Where media arrives: candidates of every answer.
     pub(crate) announced: Vec<std::net::IpAddr>,
-    workers_stopped: Notify,
 }
 
 impl Server {
@@ -172,18 +171,28 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         site,
         tls: RefCell::new(tls),
         announced,
-        workers_stopped: Notify::new(),
         config,
     });
     let signals =
         Signals::new().map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")))?;
     announce(&server, &listener, &admin, demo_password.as_ref())
         .map_err(|error| Failure::Runtime(format!("cannot tell where the server listens: {error}")))?;
-    spawn_local(http::serve(server.clone(), listener));
-    spawn_local(metrics::serve(server.clone(), admin));
-    spawn_local(listen_to_workers(server.clone(), events));
-    spawn_local(keep_time(server.clone()));
-    let result = until_the_end(&server, signals).await;
+    // These end only when something is broken, and a server without one of them must not look alive.
+    let endless = [
+        spawn_local(http::serve(server.clone(), listener)),
+        spawn_local(metrics::serve(server.clone(), admin)),
+        spawn_local(keep_time(server.clone())),
+    ];
+    let result = tokio::select! {
+        () = until_the_end(&server, signals) => Ok(()),
+        _ = spawn_local(listen_to_workers(server.clone(), events)) => {
+            log::write(&Entry::WorkersStopped);
+            Err(Failure::Runtime("the media workers have stopped; the log says at which place".into()))
+        }
+        _ = select_all(endless) => {
+            Err(Failure::Runtime("a part of the server has stopped; the log says at which place".into()))
+        }
+    };
     server.hall.with(Rooms::shut_down);
     tokio::time::sleep(GOODBYE).await;
     log::write(&Entry::Stopping);
@@ -253,7 +262,6 @@ async fn listen_to_workers(server: Rc<Server>, mut events: Events) {
             server.hall.on_news(news);
         }
     }
-    server.workers_stopped.notify_one();
 }
 
 async fn keep_time(server: Rc<Server>) {
@@ -267,14 +275,8 @@ async fn keep_time(server: Rc<Server>) {
 }
 
 /// First signal: drain. Second signal, an empty house or the drain time's end: stop.
-async fn until_the_end(server: &Server, mut signals: Signals) -> Result<(), Failure> {
-    tokio::select! {
-        () = signals.next(server) => {}
-        () = server.workers_stopped.notified() => {
-            log::write(&Entry::WorkersStopped);
-            return Err(Failure::Runtime("the media workers have stopped".into()));
-        }
-    }
+async fn until_the_end(server: &Server, mut signals: Signals) {
+    signals.next(server).await;
     server.hall.with(Rooms::drain);
     log::write(&Entry::Draining { rooms: server.hall.rooms(Rooms::room_count) });
     let empty = async {
@@ -287,7 +289,6 @@ async fn until_the_end(server: &Server, mut signals: Signals) -> Result<(), Fail
         () = empty => {}
         () = tokio::time::sleep(Duration::from_secs(server.config.rooms.drain_minutes * 60)) => {}
     }
-    Ok(())
 }
 
 struct Signals {
