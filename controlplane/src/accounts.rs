@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -69,7 +69,7 @@ impl Accounts {
         }
         match read(path) {
             Ok(known) => self.known = known,
-            Err(_) => log::write(&log::Entry::AccountsUnreadable { why: std::io::ErrorKind::InvalidData }),
+            Err(_) => log::write(&log::Entry::AccountsUnreadable),
         }
         *seen = modified;
     }
@@ -133,11 +133,15 @@ fn modified(path: &Path) -> Option<SystemTime> {
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let _ = fs::remove_file(&beside);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    // Whoever runs this as root must not take the file away from the service's user.
+    if let Ok(owner) = fs::metadata(path).or_else(|_| fs::metadata(parent)) {
+        let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    }
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(parent)?.sync_all()
 }
 
@@ -159,6 +163,20 @@ mod tests {
         assert!(accounts.remove("eve").is_err());
         accounts.remove("ada").unwrap();
         assert_eq!(Accounts::open(&path).unwrap().names().collect::<Vec<_>>(), ["bob"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn an_account_added_by_root_leaves_the_file_to_the_service() {
+        let directory = std::env::temp_dir().join(format!("saal-accounts-{}", crate::random::u64()));
+        fs::create_dir(&directory).unwrap();
+        if std::os::unix::fs::chown(&directory, Some(12_345), Some(12_345)).is_ok() {
+            let path = directory.join("organizers.toml");
+            for name in ["ada", "bob"] {
+                Accounts::open(&path).unwrap().add(name, &Password::new("one")).unwrap();
+                assert_eq!(fs::metadata(&path).unwrap().uid(), 12_345);
+            }
+        }
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderValue, SET_COOKIE};
+use hyper::header::{HeaderValue, SET_COOKIE, UPGRADE};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use saal_dataplane::id::RoomId;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use crate::http::{Answer, error, json as json_answer, method_not_allowed, percen
 use crate::limit::ClientAddr;
 use crate::log;
 use crate::names::RoomName;
-use crate::password::Password;
+use crate::password::{Hash, Overloaded, Password};
 use crate::random;
 use crate::rooms::{Open, OpenError};
 use crate::server::Server;
@@ -126,9 +126,9 @@ async fn open_room(server: &Server, request: Request<Incoming>) -> Answer {
     }
     let hash = match password.expose() {
         "" => None,
-        _ => match server.hashing.hash(password.clone()).await {
+        _ => match hash(server, password.clone()).await {
             Ok(hash) => Some(hash),
-            Err(_) => return error(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Err(Overloaded) => return error(StatusCode::SERVICE_UNAVAILABLE, "busy"),
         },
     };
     let token = random::token();
@@ -151,6 +151,10 @@ async fn open_room(server: &Server, request: Request<Incoming>) -> Answer {
         }
     }
     error(StatusCode::SERVICE_UNAVAILABLE, "busy")
+}
+
+async fn hash(server: &Server, password: Password) -> Result<Hash, Overloaded> {
+    server.hashing.turn().await?.hash(password).await
 }
 
 fn opened(server: &Server, headers: &HeaderMap, name: &RoomName, password: &Password, token: &str) -> Answer {
@@ -192,7 +196,9 @@ fn upgrade(
     room: RoomName,
 ) -> Answer {
     if !hyper_tungstenite::is_upgrade_request(&request) {
-        return error(StatusCode::UPGRADE_REQUIRED, "websocket-only");
+        let mut answer = error(StatusCode::UPGRADE_REQUIRED, "websocket-only");
+        answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        return answer;
     }
     let account = server.auth.account(request.headers());
     let Some(place) = server.connections.borrow_mut().opened(client) else {
@@ -217,20 +223,21 @@ async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answ
         let mut bytes = Zeroizing::new(Vec::new());
         let mut len = 0;
         while let Some(frame) = body.frame().await {
-            let data = frame.map_err(|_| ())?.into_data().unwrap_or_default();
+            let data =
+                frame.map_err(|_| (StatusCode::BAD_REQUEST, "bad-request"))?.into_data().unwrap_or_default();
             len += data.len();
             // What is too long is read and thrown away, so that the sender hears why.
             if len <= BODY_BYTES_MAX {
                 bytes.extend_from_slice(&data);
             } else if len > DISCARD_BYTES_MAX {
-                return Err(());
+                break;
             }
         }
-        if len <= BODY_BYTES_MAX { Ok(bytes) } else { Err(()) }
+        if len <= BODY_BYTES_MAX { Ok(bytes) } else { Err((StatusCode::PAYLOAD_TOO_LARGE, "too-large")) }
     };
     let bytes = match timeout(BODY_WITHIN, collect).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(())) => return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "too-large")),
+        Ok(Err((status, code))) => return Err(error(status, code)),
         Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "too-slow")),
     };
     from_object(&bytes).ok_or_else(|| error(StatusCode::BAD_REQUEST, "bad-request"))

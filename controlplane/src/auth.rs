@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::accounts::{Accounts, is_account_name};
 use crate::limit::{ClientAddr, Key, Table};
 use crate::log;
-use crate::password::{Hashing, Password};
+use crate::password::{Hash, Hashing, Password};
 use crate::random;
 
 /// Sessions live in memory: a restart signs everybody out.
@@ -26,6 +26,8 @@ pub(crate) struct Auth {
 
 struct Session {
     account: String,
+    /// Of the password that it began with: another password ends it.
+    hash: Hash,
     expires: Instant,
 }
 
@@ -40,9 +42,10 @@ pub(crate) enum SignIn {
 /// A working day with some room.
 const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// Failed attempts per minute: of a whole campus behind one address, and against one account.
+/// Failed attempts per minute: of a whole campus behind one address, and against one account. The second is higher, so
+/// that no single host can lock an organizer out.
 const FAILURES_PER_CLIENT: u16 = 30;
-const FAILURES_PER_ACCOUNT: u16 = 10;
+const FAILURES_PER_ACCOUNT: u16 = 60;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Far above any number of organizers at work; the oldest session gives way.
@@ -79,19 +82,22 @@ impl Auth {
         self.per_account.borrow_mut().charge(now, &by_account);
         self.accounts.borrow_mut().refresh();
         let hash = self.accounts.borrow().hash_of(account).filter(|_| is_account_name(account));
-        let known = hash.is_some();
-        match hashing.verify(password, hash).await {
-            Ok(true) => {
+        let verified = match hashing.turn().await {
+            Ok(turn) => turn.verify(password, hash.clone()).await,
+            Err(overloaded) => Err(overloaded),
+        };
+        match (verified, hash) {
+            (Ok(true), Some(hash)) => {
                 self.per_client.borrow_mut().refund(&by_client);
                 self.per_account.borrow_mut().refund(&by_account);
                 log::write(&log::Entry::SignedIn { account });
-                SignIn::Welcome(self.begin_session(account))
+                SignIn::Welcome(self.begin_session(account, hash))
             }
-            Ok(false) => {
-                log::write(&log::Entry::SignInFailed { account: known.then_some(account) });
+            (Ok(_), hash) => {
+                log::write(&log::Entry::SignInFailed { account: hash.map(|_| account) });
                 SignIn::WrongCredentials
             }
-            Err(_) => SignIn::Busy,
+            (Err(_), _) => SignIn::Busy,
         }
     }
 
@@ -108,7 +114,8 @@ impl Auth {
         let key = random::sha256(self.token(headers)?.as_bytes());
         let sessions = self.sessions.borrow();
         let session = sessions.get(&key).filter(|session| session.expires > Instant::now())?;
-        self.accounts.borrow().hash_of(&session.account).map(|_| session.account.clone())
+        let hash = self.accounts.borrow().hash_of(&session.account)?;
+        (hash == session.hash).then(|| session.account.clone())
     }
 
     /// Forgets what is over.
@@ -119,9 +126,10 @@ impl Auth {
         self.accounts.borrow_mut().refresh();
     }
 
-    fn begin_session(&self, account: &str) -> Zeroizing<String> {
+    fn begin_session(&self, account: &str, hash: Hash) -> Zeroizing<String> {
         let token = random::token();
-        let session = Session { account: account.to_owned(), expires: Instant::now() + SESSION_LIFETIME };
+        let session =
+            Session { account: account.to_owned(), hash, expires: Instant::now() + SESSION_LIFETIME };
         let mut sessions = self.sessions.borrow_mut();
         if sessions.len() >= SESSIONS_MAX {
             let oldest = sessions.iter().min_by_key(|(_, session)| session.expires).map(|(key, _)| *key);
@@ -197,9 +205,10 @@ mod tests {
         let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), false);
         let hashing = Hashing::new().unwrap();
         for account in ["demo", "nobody"] {
+            let answer = run(auth.sign_in(&hashing, client(), account, Password::new("wrong")));
+            assert!(matches!(answer, SignIn::WrongCredentials));
             for _ in 0..FAILURES_PER_ACCOUNT {
-                let answer = run(auth.sign_in(&hashing, client(), account, Password::new("wrong")));
-                assert!(matches!(answer, SignIn::WrongCredentials));
+                auth.per_account.borrow_mut().charge(Instant::now(), &Key::Name(account.as_bytes()));
             }
             let answer = run(auth.sign_in(&hashing, client(), account, Password::new("right")));
             assert!(matches!(answer, SignIn::TooManyAttempts));
@@ -207,9 +216,32 @@ mod tests {
     }
 
     #[test]
+    fn one_host_cannot_lock_an_organizer_out() {
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), false);
+        let hashing = Hashing::new().unwrap();
+        while !auth.per_client.borrow_mut().is_spent(Instant::now(), &Key::Client(client())) {
+            run(auth.sign_in(&hashing, client(), "demo", Password::new("wrong")));
+        }
+        let elsewhere = ClientAddr::new(Ipv4Addr::new(192, 0, 2, 1).into());
+        let answer = run(auth.sign_in(&hashing, elsewhere, "demo", Password::new("right")));
+        assert!(matches!(answer, SignIn::Welcome(_)));
+    }
+
+    #[test]
+    fn another_password_ends_the_sessions_of_the_old_one() {
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("old")).unwrap(), false);
+        let hash = auth.accounts.borrow().hash_of("demo").unwrap();
+        let headers = headers(&auth.begin_session("demo", hash));
+        assert!(auth.account(&headers).is_some());
+        auth.accounts.borrow_mut().add("demo", &Password::new("new")).unwrap();
+        assert!(auth.account(&headers).is_none());
+    }
+
+    #[test]
     fn a_session_ends_after_its_lifetime() {
         let auth = Auth::new(Accounts::demo("demo", &Password::new("x")).unwrap(), false);
-        let headers = headers(&auth.begin_session("demo"));
+        let hash = auth.accounts.borrow().hash_of("demo").unwrap();
+        let headers = headers(&auth.begin_session("demo", hash));
         assert!(auth.account(&headers).is_some());
         auth.on_timeout(Instant::now() + SESSION_LIFETIME);
         assert!(auth.account(&headers).is_none());

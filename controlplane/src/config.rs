@@ -222,12 +222,20 @@ impl Config {
                  for a trial, or listen on 127.0.0.1",
             );
         }
-        if public_url.as_deref().is_some_and(|url| origin_of(url).is_none()) {
+        if public_url.as_deref().is_some_and(|url| !origin_of(url).is_some_and(|origin| is_secure(&origin))) {
             return wrong(
                 "http",
                 "public_url",
-                "must look like https://conference.example or http://localhost:8080",
+                "must look like https://conference.example, without a path; http is for this machine only \
+                 (http://localhost:8080), because browsers give camera and microphone to secure pages only",
             );
+        }
+        let Http { connections_max, connections_per_address_max, .. } = self.http;
+        if !(1..=65_535).contains(&connections_max) {
+            return wrong("http", "connections_max", "1 to 65535");
+        }
+        if !(1..=65_535).contains(&connections_per_address_max) {
+            return wrong("http", "connections_per_address_max", "1 to 65535");
         }
         if !self.admin.listen.ip().is_loopback() {
             return wrong(
@@ -243,8 +251,16 @@ impl Config {
                 "is needed on a non-loopback address: `saal organizer add NAME --config FILE` writes it",
             );
         }
-        if self.media.cores.len() > 256 || usize::from(self.media.port) + self.media.cores.len() > 65_536 {
-            return wrong("media", "cores", "more workers than ports above media.port");
+        let workers_max = self.media.cores.len().max(DEFAULT_WORKERS_MAX);
+        if workers_max > 256 || usize::from(self.media.port) + workers_max > 65_536 {
+            return wrong("media", "port", "more workers than ports from media.port to 65535, or than 256");
+        }
+        if let Some(core) = first_double(&self.media.cores) {
+            return wrong(
+                "media",
+                "cores",
+                &format!("core {core} is named twice; each worker needs its own"),
+            );
         }
         if self.media.announce.iter().any(|address| address.is_unspecified() || address.is_multicast()) {
             return wrong("media", "announce", "browsers cannot send to an unspecified or multicast address");
@@ -255,13 +271,18 @@ impl Config {
         if !(1..=64).contains(&self.media.segments_max) {
             return wrong("media", "segments_max", "1 to 64 (the kernel's UDP_MAX_SEGMENTS)");
         }
+        if self.rooms.drain_minutes > 24 * 60 {
+            return wrong("rooms", "drain_minutes", "0 to 1440");
+        }
         if !(1..=24 * 60).contains(&self.rooms.waiting_minutes) {
             return wrong("rooms", "waiting_minutes", "1 to 1440");
         }
         if !(1..=500).contains(&self.rooms.participants_max) {
             return wrong("rooms", "participants_max", "1 to 500: what one core can serve");
         }
-        if self.rooms.audio_slots + self.rooms.video_slots > saal_dataplane::Limits::default().slots_max {
+        if self.rooms.audio_slots.saturating_add(self.rooms.video_slots)
+            > saal_dataplane::Limits::default().slots_max
+        {
             return wrong("rooms", "video_slots", "audio_slots and video_slots together may not exceed 64");
         }
         Ok(())
@@ -275,9 +296,35 @@ struct Wrong {
     why: String,
 }
 
-/// `scheme://host[:port]` of a URL without anything behind it, as browsers write it into `Origin`.
+/// Workers when `media.cores` is empty: enough for a first run.
+pub(crate) const DEFAULT_WORKERS_MAX: usize = 4;
+
+fn first_double(cores: &[usize]) -> Option<usize> {
+    cores.iter().enumerate().find(|(index, core)| cores[..*index].contains(core)).map(|(_, core)| *core)
+}
+
+/// Whether browsers give camera and microphone to pages of this origin.
+fn is_secure(origin: &str) -> bool {
+    origin.starts_with("https://") || origin.strip_prefix("http://").is_some_and(is_loopback)
+}
+
+/// Whether `host[:port]` names this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let name = name.unwrap_or_default();
+    let is_address = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    is_address || name == "localhost" || name.ends_with(".localhost")
+}
+
+/// `scheme://host[:port]` of a URL without anything behind it, as browsers write it into `Origin`: without the scheme's
+/// own port.
 pub(crate) fn origin_of(url: &str) -> Option<String> {
     let url = url.strip_suffix('/').unwrap_or(url).to_ascii_lowercase();
+    let own_port = if url.starts_with("https://") { ":443" } else { ":80" };
+    let url = url.strip_suffix(own_port).unwrap_or(&url).to_owned();
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
     (!host.is_empty() && host.chars().all(allowed)).then_some(url)
@@ -336,6 +383,27 @@ mod tests {
     }
 
     #[test]
+    fn a_public_url_without_tls_is_for_this_machine_only() {
+        let with = |url: &str| Config::parse(&format!("[http]\npublic_url = \"{url}\"\n"));
+        assert!(with("https://saal.example").is_ok() && with("http://localhost:8080/").is_ok());
+        assert!(with("http://saal.example").unwrap_err().starts_with("line 2: http.public_url"));
+    }
+
+    #[test]
+    fn numbers_that_would_overflow_are_refused() {
+        for text in [
+            "[http]\nconnections_per_address_max = 65536\n",
+            "[http]\nconnections_max = 0\n",
+            "[media]\nport = 65533\n",
+            "[media]\ncores = [1, 1]\n",
+            "[rooms]\ndrain_minutes = 9223372036854775807\n",
+            "[rooms]\nvideo_slots = 9223372036854775807\naudio_slots = 9223372036854775807\n",
+        ] {
+            assert!(Config::parse(text).unwrap_err().contains("line 2"), "{text}");
+        }
+    }
+
+    #[test]
     fn the_effective_table_can_be_read_back() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::to_string(&Config::parse(&text).unwrap()).unwrap(), text);
@@ -344,6 +412,8 @@ mod tests {
     #[test]
     fn an_origin_is_scheme_and_host_only() {
         assert_eq!(origin_of("https://Saal.example/").as_deref(), Some("https://saal.example"));
+        assert_eq!(origin_of("https://saal.example:443").as_deref(), Some("https://saal.example"));
+        assert_eq!(origin_of("https://saal.example:80").as_deref(), Some("https://saal.example:80"));
         assert_eq!(origin_of("https://saal.example/x"), None);
         assert_eq!(origin_of("saal.example"), None);
     }

@@ -38,18 +38,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const HEADERS_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
-pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener) {
+    let mut is_stuck = false;
     loop {
-        let (stream, client) = match listener.accept().await {
+        let accepted = listener.accept().await;
+        // Said once at either end, not at every attempt.
+        if accepted.is_err() != is_stuck {
+            is_stuck = !is_stuck;
+            log::write(&match &accepted {
+                Ok(_) => log::Entry::AcceptsAgain,
+                Err(why) => log::Entry::AcceptFailed { why },
+            });
+        }
+        let (stream, client) = match accepted {
             Ok((stream, peer)) => (stream, ClientAddr::new(peer.ip())),
-            Err(error) => {
-                log::write(&log::Entry::AcceptFailed { why: error.kind() });
+            Err(_) => {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let Some(place) = server.connections.borrow_mut().opened(client) else { continue };
-        let (server, tls) = (server.clone(), tls.clone());
+        let (server, tls) = (server.clone(), server.tls.borrow().clone());
         spawn_local(async move {
             let _ = stream.set_nodelay(true);
             let _ = timeout(CONNECTION_WITHIN, connection(&server, stream, tls, client)).await;
@@ -88,6 +97,7 @@ where
 async fn answer(server: &Rc<Server>, request: Request<Incoming>, client: ClientAddr) -> Answer {
     let host = request.headers().get(HOST).cloned();
     let mut answer = route(server, request, client).await;
+    answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     server.site.protect(host.as_ref(), answer.headers_mut());
     answer
 }
@@ -99,9 +109,7 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
     }
     if let Some(rest) = path.strip_prefix("/api/v1/") {
         let segments: Vec<&str> = rest.split('/').collect();
-        let mut answer = api::answer(server, request, client, &segments).await;
-        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        return answer;
+        return api::answer(server, request, client, &segments).await;
     }
     let Some(file) = file_of(&path) else { return not_found(server) };
     if request.method() != Method::GET && request.method() != Method::HEAD {

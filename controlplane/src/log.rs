@@ -3,6 +3,7 @@
 //! No variant has a field for text of a client, a room name, a display name or an address of anybody but ourselves.
 
 use std::fmt;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -38,8 +39,12 @@ pub(crate) enum Entry<'a> {
     SignInFailed {
         account: Option<&'a str>,
     },
-    AccountsUnreadable {
-        why: std::io::ErrorKind,
+    NoAccounts,
+    AccountsUnreadable,
+    CertificateLoaded,
+    /// Our own words about the admin's files.
+    CertificateNotLoaded {
+        why: &'a str,
     },
     RoomOpened {
         rooms: usize,
@@ -51,9 +56,11 @@ pub(crate) enum Entry<'a> {
         worker: u16,
     },
     WorkersStopped,
+    /// The kernel's own words about this process.
     AcceptFailed {
-        why: std::io::ErrorKind,
+        why: &'a std::io::Error,
     },
+    AcceptsAgain,
     Draining {
         rooms: usize,
     },
@@ -75,7 +82,7 @@ pub(crate) fn write(entry: &Entry<'_>) {
             Level::Info => "info",
             Level::Debug => "debug",
         };
-        eprintln!("{word} {entry}");
+        say(format_args!("{word} {entry}"));
     }
 }
 
@@ -84,17 +91,24 @@ pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let place =
             panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        eprintln!("error panic{place}; its message is withheld because it could hold personal words");
+        say(format_args!("error panic{place}; its message is withheld because it could hold personal words"));
     }));
+}
+
+/// A log that nobody reads any more (a closed terminal, a full disk) is no reason to stop serving: `eprintln!` would panic.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 impl Entry<'_> {
     fn level(&self) -> Level {
         match self {
             Entry::WorkersStopped | Entry::CommandsLost { .. } => Level::Error,
-            Entry::NotUring { .. } | Entry::AccountsUnreadable { .. } | Entry::AcceptFailed { .. } => {
-                Level::Warn
-            }
+            Entry::NotUring { .. }
+            | Entry::NoAccounts
+            | Entry::AccountsUnreadable
+            | Entry::CertificateNotLoaded { .. }
+            | Entry::AcceptFailed { .. } => Level::Warn,
             Entry::Starting { .. }
             | Entry::Listening { .. }
             | Entry::AdminListening { .. }
@@ -102,6 +116,8 @@ impl Entry<'_> {
             | Entry::DemoAccount
             | Entry::SignedIn { .. }
             | Entry::SignInFailed { .. }
+            | Entry::AcceptsAgain
+            | Entry::CertificateLoaded
             | Entry::Draining { .. }
             | Entry::Stopping => Level::Info,
             Entry::RoomOpened { .. } | Entry::RoomClosed { .. } => Level::Debug,
@@ -119,7 +135,7 @@ impl fmt::Display for Entry<'_> {
                 write!(f, "worker number={number} port={port} io={backend}")?;
                 core.map_or(Ok(()), |core| write!(f, " core={core}"))
             }
-            Entry::NotUring { why } => write!(f, "io_uring not used: {why}"),
+            Entry::NotUring { why } => write!(f, "using mio: {why}"),
             Entry::DemoAccount => {
                 f.write_str("no organizers file: a demo account lives until this process ends")
             }
@@ -128,14 +144,23 @@ impl fmt::Display for Entry<'_> {
                 write!(f, "sign-in result=wrong-password account={account:?}")
             }
             Entry::SignInFailed { account: None } => f.write_str("sign-in result=unknown-account"),
-            Entry::AccountsUnreadable { why } => {
-                write!(f, "organizers file unreadable ({why}); the last good one serves")
+            Entry::AccountsUnreadable => f.write_str(
+                "organizers file not usable; the last good one serves; `saal organizer list --config FILE`, as the \
+                 service's user, says why",
+            ),
+            Entry::NoAccounts => {
+                f.write_str("the organizers file is empty, so nobody may open rooms: saal organizer add NAME --config FILE")
             }
+            Entry::CertificateLoaded => f.write_str("certificate loaded"),
+            Entry::CertificateNotLoaded { why } => write!(f, "the old certificate serves on: {why}"),
             Entry::RoomOpened { rooms } => write!(f, "room opened rooms={rooms}"),
             Entry::RoomClosed { rooms } => write!(f, "room closed rooms={rooms}"),
             Entry::CommandsLost { worker } => write!(f, "worker {worker} takes no commands; some were lost"),
-            Entry::WorkersStopped => f.write_str("a media worker has stopped"),
-            Entry::AcceptFailed { why } => write!(f, "accept failed ({why}); is LimitNOFILE too low?"),
+            Entry::WorkersStopped => f.write_str("the media workers have stopped"),
+            Entry::AcceptFailed { why } => {
+                write!(f, "nobody new gets in until this ends: {why}; raise LimitNOFILE (ulimit -n)")
+            }
+            Entry::AcceptsAgain => f.write_str("new connections get in again"),
             Entry::Draining { rooms } => write!(f, "draining rooms={rooms}; a second SIGTERM stops at once"),
             Entry::Stopping => f.write_str("stopping"),
         }

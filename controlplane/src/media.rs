@@ -56,6 +56,9 @@ struct Worker {
 /// A worker that takes nothing for this many commands is lost anyway.
 const BACKLOG_MAX: usize = 8192;
 
+/// A worker's turn takes well under a millisecond.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// Events on their way from the listening thread.
 const EVENTS_MAX: usize = 1024;
 
@@ -98,13 +101,13 @@ impl Media {
         self.plane.ssrc()
     }
 
-    /// Puts the room onto the worker with the fewest participants that takes it: one that has stopped takes none.
+    /// Puts the room onto the worker with the fewest participants among those that take it: one that has stopped is empty.
     pub(crate) fn open_room(&self, room: RoomId) -> Result<(), Busy> {
         let mut table = self.table.borrow_mut();
-        let mut order: Vec<usize> = (0..table.workers.len()).collect();
-        order.sort_by_key(|&index| (table.workers[index].participants, table.workers[index].rooms));
-        let takes = |&index: &usize| self.ask(&table.workers[index], Command::OpenRoom { room }).is_ok();
-        let worker = order.into_iter().find(takes).ok_or(Busy)?;
+        let mut by_load: Vec<usize> = (0..table.workers.len()).collect();
+        by_load.sort_by_key(|&worker| (table.workers[worker].participants, table.workers[worker].rooms));
+        let takes = |&worker: &usize| self.ask(&table.workers[worker], Command::OpenRoom { room }).is_ok();
+        let worker = by_load.into_iter().find(takes).ok_or(Busy)?;
         table.workers[worker].rooms += 1;
         table.rooms.insert(room, Place { worker, participants: 0 });
         Ok(())
@@ -215,9 +218,17 @@ impl Media {
         }
     }
 
-    /// Stops the workers and waits for them.
-    pub(crate) fn shut_down(self) {
-        self.plane.shutdown();
+    /// Stops the workers and waits for them, but not for one that hangs: `false`.
+    pub(crate) fn shut_down(self) -> bool {
+        let plane = self.plane;
+        let (done, stopped) = std::sync::mpsc::channel();
+        let stop = move || {
+            plane.shutdown();
+            // Nobody listens after the patience.
+            let _ = done.send(());
+        };
+        let thread = std::thread::Builder::new().name("saal-stop".into()).spawn(stop);
+        thread.is_ok() && stopped.recv_timeout(STOP_WITHIN).is_ok()
     }
 
     fn ask_snapshot(&self, worker: WorkerId) -> (u64, oneshot::Receiver<Box<Snapshot>>) {

@@ -16,11 +16,11 @@ pub(crate) struct RoomKey(String);
 impl RoomName {
     /// 1 to 64 letters, digits, `-` and `_` of any script.
     pub(crate) fn new(name: &str) -> Option<RoomName> {
-        let allowed = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+        let allowed = |c: char| (c.is_alphanumeric() && is_plain(&c)) || c == '-' || c == '_';
         if !(1..=64).contains(&name.chars().count()) || !name.chars().all(allowed) {
             return None;
         }
-        Some(RoomName { shown: name.to_owned(), key: RoomKey(name.to_lowercase()) })
+        Some(RoomName { shown: name.to_owned(), key: RoomKey(folded(name)) })
     }
 
     pub(crate) fn shown(&self) -> &str {
@@ -38,6 +38,11 @@ impl RoomKey {
     }
 }
 
+/// Small and capital letters alike, the two small forms of sigma too.
+fn folded(name: &str) -> String {
+    name.to_uppercase().to_lowercase().replace('ς', "σ")
+}
+
 impl fmt::Debug for RoomName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RoomName(redacted)")
@@ -50,12 +55,15 @@ impl fmt::Debug for RoomKey {
     }
 }
 
-/// A display name of 1 to 64 characters without control and direction-changing characters, spaces squeezed.
+/// A display name of 1 to 64 characters that shows something, without control and direction-changing characters, spaces
+/// squeezed.
 pub(crate) fn display_name(wanted: &str) -> Option<String> {
     let printable: String =
         wanted.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(is_plain).collect();
     let name = printable.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    (1..=64).contains(&name.chars().count()).then_some(name)
+    let name = without_towers(&name);
+    let is_seen = name.chars().any(|c| !is_mark(c) && !is_joiner(c));
+    ((1..=64).contains(&name.chars().count()) && is_seen).then_some(name)
 }
 
 /// A chat text of 1 to 2000 characters; line breaks and tabs stay.
@@ -65,11 +73,37 @@ pub(crate) fn chat_text(wanted: &str) -> Option<String> {
     (1..=2000).contains(&text.chars().count()).then(|| text.to_owned())
 }
 
+/// Accents on one letter: Vietnamese has two; whoever piles up more writes over the neighbours' lines.
+const MARKS_MAX: usize = 3;
+
+fn without_towers(text: &str) -> String {
+    let mut height = 0;
+    let fits = |c: &char| {
+        height = if is_mark(*c) { height + 1 } else { 0 };
+        height <= MARKS_MAX
+    };
+    text.chars().filter(fits).collect()
+}
+
+/// Marks that stand above or below any letter.
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}'
+        | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}')
+}
+
+/// Of emoji and of several scripts, invisible by themselves.
+fn is_joiner(c: char) -> bool {
+    matches!(c, ' ' | '\u{200c}' | '\u{200d}' | '\u{2800}' | '\u{fe00}'..='\u{fe0f}')
+}
+
 /// Letters that can neither move text around nor hide in it. The zero-width joiner stays: emoji and several scripts
 /// need it.
 fn is_plain(c: &char) -> bool {
     !c.is_control()
-        && !matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        && !matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -82,6 +116,10 @@ mod tests {
             RoomName::new("Mensa-Küche_2").unwrap().key() == RoomName::new("mensa-KÜCHE_2").unwrap().key()
         );
         assert!(RoomName::new("会議室").is_some());
+        let greek = ["ΟΔΟΣ", "οδος", "οδοσ"].map(|name| RoomName::new(name).unwrap().key().clone());
+        assert!(greek[0] == greek[1] && greek[1] == greek[2]);
+        assert!(RoomName::new("STRASSE").unwrap().key() == RoomName::new("straße").unwrap().key());
+        assert!(RoomName::new("\u{3164}").is_none());
         for bad in ["", "a b", "a/b", "a.b", "a\u{202e}b", "<b>", &"x".repeat(65)] {
             assert!(RoomName::new(bad).is_none(), "{bad:?}");
         }
@@ -91,7 +129,13 @@ mod tests {
     fn display_names_lose_control_and_direction_characters() {
         assert_eq!(display_name("  Ada\t\nLovelace\u{0} ").as_deref(), Some("Ada Lovelace"));
         assert_eq!(display_name("a\u{202e}b\u{2066}c\u{1b}[2J").as_deref(), Some("abc[2J"));
-        assert_eq!(display_name(" \u{202e} "), None);
+        for unseen in [" \u{202e} ", "\u{200d}", "\u{3164}", "\u{2800}", "\u{ad}", "\u{301}", "\u{fe0f}"] {
+            assert_eq!(display_name(unseen), None, "{unseen:?}");
+        }
+        assert_eq!(display_name("\u{61c}a\u{e0041}b").as_deref(), Some("ab"));
+        let tower = format!("a{}b", "\u{301}".repeat(60));
+        assert_eq!(display_name(&tower).as_deref(), Some("a\u{301}\u{301}\u{301}b"));
+        assert_eq!(display_name("👩‍🔬 Ệ").as_deref(), Some("👩‍🔬 Ệ"));
         assert_eq!(display_name(&"é".repeat(65)), None);
         assert!(display_name(&"é".repeat(64)).is_some());
     }

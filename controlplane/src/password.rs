@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
 use serde::{Deserialize, Deserializer};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::Zeroizing;
 
 /// A password as somebody typed it; overwritten when dropped.
@@ -20,8 +20,17 @@ pub(crate) struct Hash(Arc<str>);
 /// The threads that hash.
 pub(crate) struct Hashing {
     jobs: SyncSender<Job>,
+    /// One permit per thread; it comes back when the thread is done, even if nobody waits for the result any more.
+    idle: Arc<Semaphore>,
+    line: Semaphore,
     /// Of a password nobody knows: whatever does not exist is checked against it and costs the same.
     dummy: Hash,
+}
+
+/// An idle thread that waits for its job. Whoever has waited long looks again whether the work is still due.
+pub(crate) struct Turn<'a> {
+    hashing: &'a Hashing,
+    idle: OwnedSemaphorePermit,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -34,7 +43,7 @@ pub(crate) struct Overloaded;
 const THREADS: usize = 2;
 
 /// A lecture hall of people who join in the same second.
-const JOBS_MAX: usize = 1024;
+const WAITING_MAX: usize = 1024;
 
 impl Password {
     /// Longest accepted password in bytes.
@@ -98,38 +107,54 @@ impl Hash {
 impl Hashing {
     pub(crate) fn new() -> Result<Hashing, String> {
         let dummy = Hash::of(&Password(crate::random::token()))?;
-        let (jobs, queue) = sync_channel(JOBS_MAX);
+        let (jobs, queue) = sync_channel(THREADS);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
             let queue = queue.clone();
             let thread = std::thread::Builder::new().name("saal-hash".into()).spawn(move || work(&queue));
             thread.map_err(|error| format!("cannot start a thread for passwords: {error}"))?;
         }
-        Ok(Hashing { jobs, dummy })
+        Ok(Hashing {
+            jobs,
+            idle: Arc::new(Semaphore::new(THREADS)),
+            line: Semaphore::new(WAITING_MAX),
+            dummy,
+        })
     }
 
-    pub(crate) async fn hash(&self, password: Password) -> Result<Hash, Overloaded> {
+    /// Waits in line for a thread.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Overloaded> {
+        let _in_line = self.line.try_acquire().map_err(|_| Overloaded)?;
+        let idle = self.idle.clone().acquire_owned().await.map_err(|_| Overloaded)?;
+        Ok(Turn { hashing: self, idle })
+    }
+}
+
+impl Turn<'_> {
+    pub(crate) async fn hash(self, password: Password) -> Result<Hash, Overloaded> {
         self.run(move || Hash::of(&password)).await?.map_err(|_| Overloaded)
     }
 
     /// The work is the same for `None`, and the answer is `false`.
-    pub(crate) async fn verify(&self, password: Password, hash: Option<Hash>) -> Result<bool, Overloaded> {
+    pub(crate) async fn verify(self, password: Password, hash: Option<Hash>) -> Result<bool, Overloaded> {
         let exists = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.dummy.clone());
+        let hash = hash.unwrap_or_else(|| self.hashing.dummy.clone());
         let fits = self.run(move || hash.fits(&password)).await?;
         Ok(fits && exists)
     }
 
     async fn run<T: Send + 'static>(
-        &self,
+        self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Overloaded> {
+        let Turn { hashing, idle } = self;
         let (done, result) = oneshot::channel();
         let job = Box::new(move || {
             // Whoever asked may have gone meanwhile.
             let _ = done.send(work());
+            drop(idle);
         });
-        self.jobs.try_send(job).map_err(|_| Overloaded)?;
+        hashing.jobs.try_send(job).map_err(|_| Overloaded)?;
         result.await.map_err(|_| Overloaded)
     }
 }
@@ -159,7 +184,8 @@ mod tests {
     fn what_does_not_exist_never_fits() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let hashing = Hashing::new().unwrap();
-        assert!(!runtime.block_on(hashing.verify(Password::new(""), None)).unwrap());
+        let verify = async { hashing.turn().await.unwrap().verify(Password::new(""), None).await };
+        assert!(!runtime.block_on(verify).unwrap());
     }
 
     #[test]

@@ -234,6 +234,9 @@ impl Rooms {
 
     pub(crate) fn rename(&mut self, participant: ParticipantId, name: String) {
         let Some((_, room, index)) = self.find(participant) else { return };
+        if room.people[index].name == name {
+            return;
+        }
         room.people[index].name = name;
         let message = ServerMessage::Changed { participant: room.people[index].as_seen() };
         let to = room.everybody();
@@ -288,11 +291,7 @@ impl Rooms {
 
     /// `false` when there is no such room of this organizer.
     pub(crate) fn close(&mut self, key: &RoomKey, account: &str) -> bool {
-        let id = self.by_name.get(key).copied();
-        let Some(id) = id.filter(|id| self.rooms.get(id).is_some_and(|room| room.opened_by == account))
-        else {
-            return false;
-        };
+        let Some(id) = self.own_entrance(key, account) else { return false };
         self.end_room(id, EndReason::ByOrganizer);
         true
     }
@@ -330,6 +329,12 @@ impl Rooms {
     pub(crate) fn entrance(&self, key: &RoomKey) -> Option<(RoomId, Option<Hash>)> {
         let id = *self.by_name.get(key)?;
         self.rooms.get(&id).map(|room| (id, room.password.clone()))
+    }
+
+    /// The room behind a name, for the organizer who opened it: no password is asked.
+    pub(crate) fn own_entrance(&self, key: &RoomKey, account: &str) -> Option<RoomId> {
+        let id = *self.by_name.get(key)?;
+        self.rooms.get(&id).filter(|room| room.opened_by == account).map(|_| id)
     }
 
     pub(crate) fn state(&self, participant: ParticipantId) -> State {

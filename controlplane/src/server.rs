@@ -7,17 +7,19 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use saal_dataplane::Limits;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
 
 use crate::accounts::Accounts;
 use crate::addresses;
 use crate::assets::Assets;
 use crate::auth::Auth;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_WORKERS_MAX};
+use crate::doctor::with_cause;
 use crate::hall::Hall;
 use crate::http;
 use crate::limit::Connections;
@@ -39,9 +41,23 @@ pub(crate) struct Server {
     pub(crate) hashing: Hashing,
     pub(crate) hall: Hall,
     pub(crate) connections: RefCell<Connections>,
+    /// `None`: plain http.
+    pub(crate) tls: RefCell<Option<TlsAcceptor>>,
     /// Where media arrives: candidates of every answer.
     pub(crate) announced: Vec<std::net::IpAddr>,
-    workers_stopped: Notify,
+}
+
+impl Server {
+    /// Open connections keep the certificate that they began with.
+    fn reload_certificate(&self) {
+        match tls::acceptor(&self.config) {
+            Ok(acceptor) => {
+                *self.tls.borrow_mut() = acceptor;
+                log::write(&Entry::CertificateLoaded);
+            }
+            Err(why) => log::write(&Entry::CertificateNotLoaded { why: &why }),
+        }
+    }
 }
 
 /// Why the server did not start or stopped by itself.
@@ -75,10 +91,22 @@ pub(crate) fn run(config: Config, web_dir: Option<PathBuf>) -> Result<(), Failur
     // All tasks end with the runtime, and with them the other references.
     drop(local);
     drop(runtime);
-    if let Some(server) = Rc::into_inner(server) {
-        server.hall.media.shut_down();
+    match Rc::into_inner(server).is_none_or(|server| server.hall.media.shut_down()) {
+        true => Ok(()),
+        false => Err(Failure::Runtime("a media worker hangs; it was left behind".into())),
     }
-    Ok(())
+}
+
+/// What the file alone cannot tell: whether this process may run on the cores that it names.
+pub(crate) fn check_cores(config: &Config) -> Result<(), Failure> {
+    let allowed = addresses::cores_allowed();
+    let foreign = config.media.cores.iter().find(|core| !allowed.is_empty() && !allowed.contains(core));
+    foreign.map_or(Ok(()), |core| {
+        Err(Failure::Config(format!(
+            "media.cores: this process may not run on core {core}, only on {allowed:?}; name other cores, or look at \
+             AllowedCPUs of the service and at the container's cpuset"
+        )))
+    })
 }
 
 /// The data plane's configuration.
@@ -109,6 +137,7 @@ pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
 }
 
 async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<Server>, Failure> {
+    check_cores(&config)?;
     let tls = tls::acceptor(&config).map_err(Failure::Config)?;
     let announced = addresses::announced(&config);
     if announced.is_empty() {
@@ -140,19 +169,30 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         connections: RefCell::new(connections),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         site,
+        tls: RefCell::new(tls),
         announced,
-        workers_stopped: Notify::new(),
         config,
     });
     let signals =
         Signals::new().map_err(|error| Failure::Runtime(format!("cannot listen to signals: {error}")))?;
     announce(&server, &listener, &admin, demo_password.as_ref())
         .map_err(|error| Failure::Runtime(format!("cannot tell where the server listens: {error}")))?;
-    spawn_local(http::serve(server.clone(), listener, tls));
-    spawn_local(metrics::serve(server.clone(), admin));
-    spawn_local(listen_to_workers(server.clone(), events));
-    spawn_local(keep_time(server.clone()));
-    let result = until_the_end(&server, signals).await;
+    // These end only when something is broken, and a server without one of them must not look alive.
+    let endless = [
+        spawn_local(http::serve(server.clone(), listener)),
+        spawn_local(metrics::serve(server.clone(), admin)),
+        spawn_local(keep_time(server.clone())),
+    ];
+    let result = tokio::select! {
+        () = until_the_end(&server, signals) => Ok(()),
+        _ = spawn_local(listen_to_workers(server.clone(), events)) => {
+            log::write(&Entry::WorkersStopped);
+            Err(Failure::Runtime("the media workers have stopped; the log says at which place".into()))
+        }
+        _ = select_all(endless) => {
+            Err(Failure::Runtime("a part of the server has stopped; the log says at which place".into()))
+        }
+    };
     server.hall.with(Rooms::shut_down);
     tokio::time::sleep(GOODBYE).await;
     log::write(&Entry::Stopping);
@@ -160,15 +200,19 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
 }
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::Runtime(format!("cannot listen on {key} = {address}: {error}")))
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::Runtime(format!("cannot listen on {key} = {address}: {}", with_cause(&error)))
+    })
 }
 
 /// The accounts, and the password of the demo account if there is one.
 fn accounts(config: &Config) -> Result<(Accounts, Option<Password>), Failure> {
     if let Some(path) = &config.organizers.file {
-        return Ok((Accounts::open(path).map_err(Failure::Config)?, None));
+        let accounts = Accounts::open(path).map_err(Failure::Config)?;
+        if accounts.names().next().is_none() {
+            log::write(&Entry::NoAccounts);
+        }
+        return Ok((accounts, None));
     }
     let password = Password::new(random::password().as_str());
     let accounts = Accounts::demo(DEMO_ACCOUNT, &password).map_err(Failure::Runtime)?;
@@ -218,7 +262,6 @@ async fn listen_to_workers(server: Rc<Server>, mut events: Events) {
             server.hall.on_news(news);
         }
     }
-    server.workers_stopped.notify_one();
 }
 
 async fn keep_time(server: Rc<Server>) {
@@ -232,14 +275,8 @@ async fn keep_time(server: Rc<Server>) {
 }
 
 /// First signal: drain. Second signal, an empty house or the drain time's end: stop.
-async fn until_the_end(server: &Server, mut signals: Signals) -> Result<(), Failure> {
-    tokio::select! {
-        () = signals.next() => {}
-        () = server.workers_stopped.notified() => {
-            log::write(&Entry::WorkersStopped);
-            return Err(Failure::Runtime("the media workers have stopped".into()));
-        }
-    }
+async fn until_the_end(server: &Server, mut signals: Signals) {
+    signals.next(server).await;
     server.hall.with(Rooms::drain);
     log::write(&Entry::Draining { rooms: server.hall.rooms(Rooms::room_count) });
     let empty = async {
@@ -248,17 +285,16 @@ async fn until_the_end(server: &Server, mut signals: Signals) -> Result<(), Fail
         }
     };
     tokio::select! {
-        () = signals.next() => {}
+        () = signals.next(server) => {}
         () = empty => {}
         () = tokio::time::sleep(Duration::from_secs(server.config.rooms.drain_minutes * 60)) => {}
     }
-    Ok(())
 }
 
-/// Both signals mean the same.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -266,21 +302,29 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Until the server is told to end. SIGHUP reads a renewed certificate; without one, it is a terminal that closes.
+    async fn next(&mut self, server: &Server) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => match server.config.http.tls_certificate {
+                    Some(_) => server.reload_certificate(),
+                    None => return,
+                },
+            }
         }
     }
 }
 
-/// One worker per core that this process may use; four are enough for a first run.
+/// One worker per core that this process may use.
 fn default_cores() -> Vec<Option<usize>> {
     let allowed = addresses::cores_allowed();
-    let count = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(DEFAULT_WORKERS_MAX);
     match allowed.is_empty() {
         true => vec![None; count],
         false => allowed.into_iter().take(count).map(Some).collect(),

@@ -3,20 +3,21 @@
 use hyper::HeaderMap;
 use hyper::header::{HOST, HeaderName, HeaderValue, ORIGIN};
 
-use crate::config::{Config, origin_of};
+use crate::config::{Config, is_loopback, origin_of};
 
 /// The outward face of the server.
 pub(crate) struct Site {
     public_origin: Option<String>,
     scheme: &'static str,
-    /// Without TLS only names of this machine are ours: a foreign name that resolves to 127.0.0.1 is an attack.
+    /// Without TLS on our side only names of this machine are ours: a foreign name that resolves to 127.0.0.1 is an attack.
     loopback_only: bool,
     hsts: bool,
 }
 
+/// Only names that Chromium knows: it writes a line to the console of every page for any other.
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
     fullscreen=(self), speaker-selection=(self), screen-wake-lock=(self), picture-in-picture=(self), geolocation=(), \
-    accelerometer=(), gyroscope=(), magnetometer=(), midi=(), usb=(), serial=(), hid=(), bluetooth=(), payment=(), \
+    accelerometer=(), gyroscope=(), magnetometer=(), midi=(), usb=(), serial=(), hid=(), payment=(), \
     publickey-credentials-get=(), idle-detection=(), local-fonts=(), xr-spatial-tracking=(), browsing-topics=()";
 
 const FIXED: [(&str, &str); 7] = [
@@ -34,7 +35,7 @@ impl Site {
         let public_origin = config.http.public_url.as_deref().and_then(origin_of);
         let has_tls = config.has_tls();
         Site {
-            loopback_only: !has_tls && public_origin.is_none(),
+            loopback_only: !has_tls,
             scheme: if has_tls { "https" } else { "http" },
             hsts: has_tls && !config.http.self_signed,
             public_origin,
@@ -57,7 +58,7 @@ impl Site {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (Some(origin), None, false) = (origins.next(), origins.next(), cross_site) else { return false };
         let Ok(origin) = origin.to_str().map(str::to_ascii_lowercase) else { return false };
-        self.public_origin.as_deref() == Some(&origin) || self.origin_by_host(headers) == Some(origin)
+        self.public_origin.as_ref() == Some(&origin) || self.origin_by_host(headers) == Some(origin)
     }
 
     /// Puts the security headers on an answer.
@@ -79,7 +80,8 @@ impl Site {
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
              media-src 'self' blob:; connect-src 'self'{sockets}; font-src 'self'; worker-src 'self'; \
-             manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+             manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
         );
         if let Ok(policy) = HeaderValue::from_str(&policy) {
             headers.insert("content-security-policy", policy);
@@ -96,16 +98,6 @@ impl Site {
 fn is_host(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
     (1..=255).contains(&host.len()) && host.chars().all(allowed)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next(),
-        None => host.split(':').next(),
-    };
-    let name = name.unwrap_or_default();
-    let is_address = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    is_address || name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -137,6 +129,7 @@ mod tests {
         let site = site("[http]\npublic_url = \"https://saal.example/\"\n");
         assert!(site.is_own_origin(&headers("127.0.0.1:8080", "https://saal.example")));
         assert!(!site.is_own_origin(&headers("127.0.0.1:8080", "https://evil.example")));
+        assert!(!site.is_own_origin(&headers("rebound.example:8080", "http://rebound.example:8080")));
         assert!(site.is_secure());
     }
 
@@ -155,6 +148,7 @@ mod tests {
         assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
         assert!(policy.contains("connect-src 'self' ws://localhost:8080;"));
         assert!(!policy.contains("unsafe"));
+        assert!(policy.ends_with("require-trusted-types-for 'script'; trusted-types 'none'"));
         site("").protect(Some(&HeaderValue::from_static("a; script-src *")), &mut headers);
         assert!(!headers["content-security-policy"].to_str().unwrap().contains('*'));
     }

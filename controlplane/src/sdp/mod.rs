@@ -51,7 +51,8 @@ pub(crate) struct SlotLimits {
     pub(crate) video: usize,
 }
 
-/// SSRCs stay with their m-line for life, whatever is offered later.
+/// SSRCs stay with their m-line for life, whatever is offered later. A description never loses a line, so there are no
+/// more of them than lines; who invents others with each offer is refused.
 #[derive(Default)]
 pub(crate) struct HeldSsrcs(HashMap<Mid, (Ssrc, Ssrc)>);
 
@@ -117,6 +118,9 @@ pub(crate) fn negotiate(
     fresh: &mut dyn FnMut() -> Ssrc,
 ) -> Result<(MediaSpec, Vec<Role>), BadOffer> {
     check_sources(offer, sources)?;
+    if held.0.len() > offer::LINES_MAX {
+        return Err(BadOffer::TooManyLines);
+    }
     let mut media = MediaSpec::default();
     let mut roles = Vec::with_capacity(offer.lines.len());
     let mut left = limits;

@@ -90,7 +90,7 @@ impl Direction {
 const OFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Three sources and the largest layout of slots, with room.
-const LINES_MAX: usize = 80;
+pub(super) const LINES_MAX: usize = 80;
 
 /// Payload types are 0 to 127.
 const FORMATS_MAX: usize = 128;

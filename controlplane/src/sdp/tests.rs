@@ -184,6 +184,52 @@ fn a_second_offer_keeps_the_ssrcs_of_known_lines() {
 }
 
 #[test]
+fn offers_that_always_name_other_lines_are_refused_in_the_end() {
+    let mut held = HeldSsrcs::default();
+    let renamed = |round: usize| {
+        (3..9).fold(CHROMIUM.to_owned(), |offer, mid| {
+            let other = format!("{round}x{mid}");
+            let bundle = |line: &str| {
+                line.split(' ')
+                    .map(|word| if word == mid.to_string() { &other } else { word })
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            let line = |line: &str| match line {
+                line if line.starts_with("a=group:BUNDLE") => bundle(line),
+                line if line == format!("a=mid:{mid}") => format!("a=mid:{other}"),
+                line => line.to_owned(),
+            };
+            offer.lines().map(line).collect::<Vec<_>>().join("\r\n") + "\r\n"
+        })
+    };
+    let refused = (0..100).find_map(|round| agree(&renamed(round), &mut held, LIMITS).err());
+    assert_eq!(refused, Some(BadOffer::TooManyLines));
+    assert!(held.0.len() < 2 * 80);
+}
+
+#[test]
+fn eighty_lines_are_read_and_the_next_one_is_refused() {
+    let session =
+        "v=0\r\na=ice-ufrag:Ufr4\r\na=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\na=group:BUNDLE";
+    let offer = |count: usize| {
+        let mids: String = (0..count).map(|mid| format!(" {mid}")).collect();
+        let line = |mid| {
+            format!(
+                "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:{mid}\r\na=rtcp-mux\r\na=recvonly\r\na=rtpmap:111 opus/48000/2\r\n"
+            )
+        };
+        let fingerprint = ["ab"; 32].join(":");
+        format!(
+            "{session}{mids}\r\na=fingerprint:sha-256 {fingerprint}\r\n{}",
+            (0..count).map(line).collect::<String>()
+        )
+    };
+    assert_eq!(parse(&offer(80)).map(|offer| offer.lines.len()), Ok(80));
+    assert_eq!(parse(&offer(81)).map(|offer| offer.lines.len()), Err(BadOffer::TooManyLines));
+}
+
+#[test]
 fn what_cannot_be_forwarded_is_rejected_in_its_place() {
     let with_data = CHROMIUM.replace("a=group:BUNDLE 0 1 2", "a=group:BUNDLE 0 data 1 2").replacen(
         "m=video",

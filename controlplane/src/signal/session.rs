@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use hyper_tungstenite::tungstenite::Message;
 use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
+use hyper_tungstenite::tungstenite::{Error, Message};
 use hyper_tungstenite::{HyperWebsocket, HyperWebsocketStream};
-use saal_dataplane::id::ParticipantId;
+use saal_dataplane::id::{ParticipantId, RoomId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
@@ -26,6 +26,18 @@ pub(crate) struct Visitor {
     pub(crate) client: ClientAddr,
     pub(crate) account: Option<String>,
     pub(crate) room: RoomName,
+}
+
+/// However a conversation ends, a panic included, its participant leaves.
+struct Stay<'a> {
+    server: &'a Server,
+    participant: ParticipantId,
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.server.hall.with(|rooms| rooms.leave(self.participant));
+    }
 }
 
 /// Why a conversation is over.
@@ -67,8 +79,9 @@ pub(crate) fn websocket_config() -> WebSocketConfig {
 pub(crate) async fn run(server: Rc<Server>, websocket: HyperWebsocket, visitor: Visitor) {
     let Ok(Ok(mut socket)) = timeout(JOIN_WITHIN, websocket).await else { return };
     let participant = ParticipantId(random::u64());
+    let stay = Stay { server: &server, participant };
     let end = converse(&server, &mut socket, visitor, participant).await;
-    server.hall.with(|rooms| rooms.leave(participant));
+    drop(stay);
     if let End::Refused(reason) = end {
         server.hall.on_refused(reason);
         let _ = send(&mut socket, Message::Text(text_of(&ServerMessage::Refused { reason }))).await;
@@ -107,7 +120,9 @@ async fn first_message(socket: &mut HyperWebsocketStream) -> Result<(String, Pas
         let text = match socket.next().await {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Binary(_))) => return Err(End::Refused(Refused::BadMessage)),
+            Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_))) => {
+                return Err(End::Refused(Refused::BadMessage));
+            }
             Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return Err(End::Quiet),
         };
         let Some(ClientMessage::Join { name, password }) = from_object(text.as_bytes()) else {
@@ -127,22 +142,11 @@ async fn admit(
 ) -> Result<(Call, ServerMessage, mpsc::Receiver<Note>), Refused> {
     let name = names::display_name(&name).ok_or(Refused::BadMessage)?;
     let hall = &server.hall;
-    let key = visitor.room.key();
-    if !hall.may_try(visitor.client, key) {
-        return Err(Refused::TooManyAttempts);
-    }
-    let room = match hall.rooms(|rooms| rooms.entrance(key)) {
-        Some((room, None)) => room,
-        entrance => {
-            let (room, hash) = entrance.unzip();
-            let fits = server.hashing.verify(password, hash.flatten()).await.map_err(|_| Refused::Busy)?;
-            room.filter(|_| fits).ok_or_else(|| {
-                hall.on_failure(visitor.client, key);
-                Refused::NotAdmitted
-            })?
-        }
-    };
     let account = visitor.account.clone();
+    let room = match own_room(server, visitor) {
+        Some(room) => room,
+        None => stranger(server, visitor, password).await?,
+    };
     let (admitted, notes) = hall.join(Join { room, participant, name, account })?;
     let welcome = ServerMessage::Welcome {
         participant: Id(participant),
@@ -153,6 +157,31 @@ async fn admit(
         video_slots: server.config.rooms.video_slots,
     };
     Ok((Call::new(server.clone(), room, participant), welcome, notes))
+}
+
+/// The organizer who opened the room needs no password, and nobody's guessing keeps them out.
+fn own_room(server: &Server, visitor: &Visitor) -> Option<RoomId> {
+    let account = visitor.account.as_deref()?;
+    server.hall.rooms(|rooms| rooms.own_entrance(visitor.room.key(), account))
+}
+
+async fn stranger(server: &Server, visitor: &Visitor, password: Password) -> Result<RoomId, Refused> {
+    let hall = &server.hall;
+    let key = visitor.room.key();
+    let may_try = || hall.may_try(visitor.client, key).then_some(()).ok_or(Refused::TooManyAttempts);
+    may_try()?;
+    if let Some((room, None)) = hall.rooms(|rooms| rooms.entrance(key)) {
+        return Ok(room);
+    }
+    let turn = server.hashing.turn().await.map_err(|_| Refused::Busy)?;
+    // A thousand guesses may have come in the same second: those in line are not worked off once the budget is spent.
+    may_try()?;
+    let (room, hash) = hall.rooms(|rooms| rooms.entrance(key)).unzip();
+    let fits = turn.verify(password, hash.flatten()).await.map_err(|_| Refused::Busy)?;
+    room.filter(|_| fits).ok_or_else(|| {
+        hall.on_failure(visitor.client, key);
+        Refused::NotAdmitted
+    })
 }
 
 async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc::Receiver<Note>) -> End {
@@ -193,7 +222,9 @@ async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc
                         }
                     }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
-                    Some(Ok(Message::Binary(_))) => return End::Refused(Refused::BadMessage),
+                    Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_))) => {
+                        return End::Refused(Refused::BadMessage);
+                    }
                     Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return End::Quiet,
                 }
             }

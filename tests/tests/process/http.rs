@@ -124,17 +124,24 @@ pub(crate) struct Line(WebSocket<TcpStream>);
 
 impl Line {
     pub(crate) fn open(server: &Server, room: &str) -> Line {
-        match Line::try_open(server, room, &server.origin()) {
-            Ok(line) => line,
-            Err(status) => panic!("the upgrade was answered with {status}"),
-        }
+        Line::open_as(server, room, "")
+    }
+
+    pub(crate) fn open_as(server: &Server, room: &str, cookie: &str) -> Line {
+        let opened = Line::upgrade(server, room, &server.origin(), cookie);
+        opened.unwrap_or_else(|status| panic!("the upgrade was answered with {status}"))
     }
 
     /// The status of the answer if it is no upgrade.
     pub(crate) fn try_open(server: &Server, room: &str, origin: &str) -> Result<Line, u16> {
+        Line::upgrade(server, room, origin, "")
+    }
+
+    fn upgrade(server: &Server, room: &str, origin: &str, cookie: &str) -> Result<Line, u16> {
         let url = format!("ws://localhost:{}/api/v1/rooms/{room}/ws", server.http);
         let mut request = url.into_client_request().expect("a URL");
         request.headers_mut().insert("Origin", origin.parse().expect("a header"));
+        request.headers_mut().insert("Cookie", cookie.parse().expect("a header"));
         match tungstenite::client(request, connect(server.http)) {
             Ok((socket, _)) => Ok(Line(socket)),
             Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),

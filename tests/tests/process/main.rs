@@ -1,5 +1,6 @@
 //! The server as its admin and its browsers meet it: a real process, its command line, its HTTP and its WebSockets.
 
+mod abuse;
 mod http;
 mod server;
 

@@ -59,7 +59,9 @@ impl Server {
 
         let said = Arc::new(Mutex::new(String::new()));
         let lines = follow(child.stdout.take().expect("piped"), &said);
-        follow(child.stderr.take().expect("piped"), &said);
+        if let Some(stderr) = child.stderr.take() {
+            follow(stderr, &said);
+        }
         let mut server = Server {
             child,
             _directory: directory,
@@ -92,8 +94,20 @@ impl Server {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// So many file descriptors and no more.
+    pub(crate) fn limit_files(&self, max: u32) {
         let pid = self.child.id().to_string();
-        let kill = Command::new("/bin/kill").args(["-TERM", &pid]).status();
+        let limited =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={max}:{max}")]).status();
+        assert!(limited.is_ok_and(|status| status.success()), "the server still ran");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("/bin/kill").args([name, &pid]).status();
         assert!(kill.is_ok_and(|status| status.success()), "the server still ran");
     }
 

@@ -1,0 +1,201 @@
+//! What hostile guests, careless admins and bad luck do to a running server.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::http::{Line, get, request};
+use crate::server::{Directory, Server, output, saal, wait_for};
+use crate::{PASSWORD, ROOM, text};
+
+#[test]
+fn the_organizer_is_let_in_without_the_password_and_others_are_not() {
+    let server = Server::start("");
+    let cookie = server.sign_in();
+    server.open_room(&cookie, ROOM, PASSWORD);
+    let mut line = Line::open_as(&server, ROOM, &cookie);
+    line.say(&json!({"type": "join", "name": "Ada"}));
+    assert_eq!(line.hear_type("welcome")["organizer"], true);
+    let mut stranger = Line::open_as(&server, ROOM, "saal=0123");
+    stranger.say(&json!({"type": "join", "name": "Eve"}));
+    assert_eq!(stranger.hear_type("refused")["reason"], "not-admitted");
+}
+
+/// Everybody asks in the same moment: the guesses in line are not worked off one by one.
+#[test]
+fn a_flood_of_guesses_does_not_keep_others_waiting() {
+    let server = Server::start("");
+    let cookie = server.sign_in();
+    server.open_room(&cookie, ROOM, PASSWORD);
+    let mut guesses: Vec<Line> = (0..300).map(|_| Line::join(&server, "elsewhere", "Eve", "guess")).collect();
+    let since = Instant::now();
+    let mut line = Line::open_as(&server, ROOM, &cookie);
+    line.say(&json!({"type": "join", "name": "Ada"}));
+    line.hear_type("welcome");
+    assert!(since.elapsed().as_secs() < 2, "{:?}", since.elapsed());
+    let reasons: Vec<Value> =
+        guesses.iter_mut().map(|line| line.hear_type("refused")["reason"].clone()).collect();
+    let hashed = reasons.iter().filter(|reason| **reason == "not-admitted").count();
+    assert!((1..100).contains(&hashed), "{hashed} guesses were worked off");
+}
+
+#[test]
+fn a_message_that_is_too_large_is_answered_with_the_reason() {
+    let server = Server::start("");
+    server.open_room(&server.sign_in(), ROOM, "");
+    let mut line = Line::join(&server, ROOM, "Ada", "");
+    line.hear_type("welcome");
+    line.say(&json!({"type": "chat", "text": "x".repeat(65 << 10)}));
+    assert_eq!(line.hear_type("refused")["reason"], "bad-message");
+}
+
+#[test]
+fn a_closed_terminal_or_log_reader_stops_nobody() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut server = Server::spawn("", |command| command.stderr(writer).spawn().expect("the server starts"));
+    let cookie = server.sign_in();
+    server.open_room(&cookie, ROOM, "");
+    Line::join(&server, ROOM, "Ada", "").hear_type("welcome");
+    wait_for("the room to end", || (server.metric("saal_rooms") == 0.0).then_some(()));
+    assert!(server.is_running());
+    assert_eq!(get(server.admin, "/healthz").status, 200);
+}
+
+#[test]
+fn without_a_certificate_to_renew_sighup_ends_the_server_in_order() {
+    let mut server = Server::start("");
+    server.open_room(&server.sign_in(), ROOM, "");
+    let mut line = Line::join(&server, ROOM, "Ada", "");
+    line.hear_type("welcome");
+    server.signal("-HUP");
+    wait_for("unreadiness", || (get(server.admin, "/readyz").status == 503).then_some(()));
+    server.signal("-INT");
+    assert_eq!(line.hear_type("ended")["reason"], "shutdown");
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn sighup_reads_a_renewed_certificate_and_keeps_the_old_one_when_it_cannot() {
+    let directory = Directory::new();
+    let renew = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        directory.write("key.pem", &made.signing_key.serialize_pem());
+        directory.write("chain.pem", &made.cert.pem())
+    };
+    let chain = renew();
+    let server = Server::start(&format!(
+        "http.tls_certificate = {chain:?}\nhttp.tls_key = {:?}\n",
+        directory.path("key.pem")
+    ));
+    renew();
+    server.signal("-HUP");
+    wait_for("the new certificate", || server.said().contains("info certificate loaded").then_some(()));
+    directory.write("chain.pem", "no certificate");
+    server.signal("-HUP");
+    wait_for("the warning", || server.said().contains("the old certificate serves on").then_some(()));
+    assert_eq!(get(server.admin, "/healthz").status, 200);
+}
+
+#[test]
+fn running_out_of_file_descriptors_is_said_once_and_calls_go_on() {
+    let server = Server::start("");
+    server.open_room(&server.sign_in(), ROOM, "");
+    let mut line = Line::join(&server, ROOM, "Ada", "");
+    line.hear_type("welcome");
+    server.limit_files(40);
+    let crowd: Vec<_> = (0..60)
+        .map(|_| std::net::TcpStream::connect(("127.0.0.1", server.http)).expect("the backlog"))
+        .collect();
+    wait_for("the warning", || server.said().contains("nobody new gets in").then_some(()));
+    line.say(&json!({"type": "chat", "text": "still here"}));
+    line.hear_type("chat");
+    drop(crowd);
+    wait_for("the end of it", || server.said().contains("get in again").then_some(()));
+    assert!(server.said().matches("nobody new gets in").count() < 4, "{}", server.said());
+    assert_eq!(get(server.http, "/").status, 200);
+}
+
+#[test]
+fn every_route_and_every_error_of_ours_carries_the_security_headers() {
+    let server = Server::start("");
+    for (method, path, status) in [
+        ("GET", "/", 200),
+        ("HEAD", "/privacy", 200),
+        ("GET", "/r/a%2Fb", 404),
+        ("GET", "/assets/..%2f..%2fCargo.toml", 404),
+        ("GET", "/assets/../site.rs", 404),
+        ("POST", "/", 405),
+        ("GET", "/api/v1/session", 200),
+        ("GET", "/api/v1/nothing", 404),
+        ("GET", "/api/v1/rooms/a%2Fb/ws", 404),
+        ("GET", "/api/v1/rooms/a/ws", 426),
+        ("POST", "/api/v1/login", 400),
+        ("DELETE", "/api/v1/rooms/a", 401),
+    ] {
+        let origin = server.origin();
+        let reply =
+            request(server.http, method, path, &[("Origin", &origin), ("Range", "bytes=0-1,5-9")], "");
+        assert_eq!(reply.status, status, "{method} {path}");
+        for name in
+            ["content-security-policy", "permissions-policy", "x-content-type-options", "referrer-policy"]
+        {
+            assert!(reply.header(name).is_some(), "{method} {path}: {name}");
+        }
+        assert_eq!(reply.header("server"), None);
+        assert!(reply.header("cache-control").is_some(), "{method} {path}");
+        assert_eq!(reply.header("upgrade").is_some(), status == 426);
+    }
+    let page = get(server.http, "/");
+    let tag = page.header("etag").expect("pages have one").to_owned();
+    assert_eq!(request(server.http, "GET", "/", &[("If-None-Match", &tag)], "").status, 304);
+}
+
+#[test]
+fn a_core_that_this_process_may_not_use_is_a_configuration_error() {
+    let directory = Directory::new();
+    let config = directory.write("saal.toml", "[media]\ncores = [4000]\n");
+    let out = output(saal().args(["serve", "--config"]).arg(&config));
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("core 4000"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn two_tabs_of_one_person_are_two_participants_of_the_same_name() {
+    let server = Server::start("");
+    let cookie = server.sign_in();
+    server.open_room(&cookie, ROOM, PASSWORD);
+    let tab = || {
+        let mut line = Line::open_as(&server, ROOM, &cookie);
+        line.say(&json!({"type": "join", "name": "Ada"}));
+        let welcome = line.hear_type("welcome");
+        (line, welcome)
+    };
+    let (mut first, one) = tab();
+    let (second, two) = tab();
+    assert_ne!(one["participant"], two["participant"]);
+    assert_eq!(first.hear_type("joined")["participant"]["name"], "Ada");
+    drop(second);
+    assert_eq!(first.hear_type("left")["participant"], two["participant"]);
+}
+
+#[test]
+fn doctor_names_each_problem_and_is_content_when_there_is_none() {
+    let server = Server::start("");
+    let directory = Directory::new();
+    let config = directory.write(
+        "saal.toml",
+        &format!(
+            "http.listen = \"127.0.0.1:{}\"\nadmin.listen = \"127.0.0.1:0\"\nmedia.port = 0\n",
+            server.http
+        ),
+    );
+    let out = output(saal().args(["doctor", "--config"]).arg(&config));
+    assert_eq!(out.status.code(), Some(1));
+    let said = text(&out.stdout);
+    let problems: Vec<&str> = said.lines().filter(|line| line.starts_with("PROBLEM")).collect();
+    assert!(problems.len() == 1 && problems[0].contains("http.listen"), "{said}");
+    drop(server);
+    let out = output(saal().args(["doctor", "--config"]).arg(&config));
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
+}
