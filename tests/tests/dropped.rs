@@ -18,7 +18,7 @@ use webrtc_util::marshal::Marshal;
 type Provocation = fn(&mut Stage);
 
 /// A table, so that a reason without a test is seen at once.
-const PROVOKED: [(Dropped, Provocation); 26] = [
+const PROVOKED: [(Dropped, Provocation); 27] = [
     (Dropped::NotOurs, |stage| stage.send(&[0x40; 100])),
     (Dropped::UnknownAddress, |stage| {
         let stranger = stage.world.stranger();
@@ -133,7 +133,7 @@ const PROVOKED: [(Dropped, Provocation); 26] = [
         stage.world.clients[stage.viewer].nack(slot, &[old.wrapping_sub(5_000)]);
     }),
     (Dropped::RateLimit, |stage| {
-        stage.start(Limits { packets_per_second_max: 100, ..Limits::default() });
+        stage.start(Limits { packets_per_second_max: 20, ..Limits::default() });
     }),
     (Dropped::KeyframeRequestMerged, |stage| {
         let slot = stage.world.video_slot(stage.viewer, 0);
