@@ -3,13 +3,18 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::counters::Dropped;
 use crate::id::{Codec, Mid, Pt, Rid, RtpTime};
+use crate::id::{ExtSeq, MediaKind, Path, SourceKind, Ssrc};
+use crate::link::Wish;
 use crate::link::{CodecPt, SlotSpec, SourceSpec};
 use crate::sfu::dtls::Certificate;
 use crate::sfu::ice::IceCredentials;
+use crate::sfu::layer::Layer;
 use crate::sfu::srtp::{Inbound, Outbound, Profile};
 use crate::sfu::transport::TransportSpec;
 use crate::wire::ext::{AudioLevel, ExtensionIds};
+use crate::wire::rtcp::{self, Packet};
 use crate::wire::rtp::{Extensions, Outgoing};
 
 const PROFILE: Profile = Profile::AeadAes128Gcm;

@@ -1,0 +1,192 @@
+//! Who is shown in whose slot: what the pages wish for, and the loudest speakers.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::id::{MediaKind, ParticipantId, RoomId, SlotIndex, SourceKind};
+use crate::link::{Event, Wish};
+use crate::sfu::participant::Participant;
+use crate::sfu::room::Room;
+use crate::sfu::slab::{Key, Slab};
+use crate::sfu::slot::Slot;
+use crate::sfu::source::Source;
+
+impl Room {
+    /// What the video slots of one participant shall show.
+    pub(crate) fn view(&mut self, key: Key<Participant>, wishes: &[Wish], events: &mut VecDeque<Event>) {
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        for (index, slot) in participant.slots.iter_mut().enumerate() {
+            if slot.spec.kind == MediaKind::Video {
+                let wish = wishes.iter().find(|w| usize::from(w.slot.0) == index);
+                slot.wish =
+                    wish.copied().filter(|w| w.source != SourceKind::Microphone && w.from != participant.id);
+            }
+        }
+        self.resolve_wishes_of(key, events);
+        self.chosen = None;
+    }
+
+    /// A participant switched one of its sources on or off.
+    pub(crate) fn switch(
+        &mut self,
+        key: Key<Participant>,
+        kind: SourceKind,
+        on: bool,
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        let Some(source_key) = participant.sources[kind as usize] else { return };
+        let Some(source) = self.sources.find_mut(source_key) else { return };
+        if source.on && !on {
+            // What the owner sends meanwhile is not forwarded, so the receivers must not see its numbers go on.
+            for (key, index) in &source.subscribers {
+                let slots = self.participants.find_mut(*key).map(|p| &mut p.slots);
+                if let Some(slot) = slots.and_then(|s| s.get_mut(usize::from(index.0))) {
+                    slot.pause();
+                }
+            }
+        }
+        source.on = on;
+        if kind == SourceKind::Microphone {
+            let changed = if on {
+                self.speakers.add(source_key, source.owner_id)
+            } else {
+                self.speakers.remove(source_key)
+            };
+            if changed {
+                self.assign_audio(events);
+            }
+        }
+    }
+
+    /// Gives every video slot the best layer that fits its wish; asks for keyframes where a slot waits.
+    pub(super) fn choose_layers(&mut self, now: Instant) {
+        for (_, participant) in self.participants.iter_mut() {
+            for slot in participant.slots.iter_mut().filter(|s| s.spec.kind == MediaKind::Video) {
+                let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };
+                let Some(source) = self.sources.find_mut(key) else { continue };
+                if let Some(best) = source.choose_layer(now, wish.height, slot.target) {
+                    slot.target = best;
+                }
+                if source.on && slot.waits_for_keyframe(source) {
+                    source.layers[slot.target].keyframe.want();
+                }
+            }
+        }
+    }
+
+    /// Subscribes everybody who waits for one participant's sources to those that exist.
+    pub(super) fn resolve_wishes_for(&mut self, key: Key<Participant>, events: &mut VecDeque<Event>) {
+        let Some(Participant { id: from, sources, .. }) = self.participants.find(key) else { return };
+        let (from, published) = (*from, *sources);
+        for (key, participant) in self.participants.iter_mut() {
+            for (index, slot) in participant.slots.iter_mut().enumerate() {
+                let Some(wish) = slot.wish.filter(|wish| wish.from == from) else { continue };
+                let wished = published[wish.source as usize];
+                if slot.source != wished {
+                    show(self.id, participant.id, key, index, slot, wished, &mut self.sources, events);
+                }
+            }
+        }
+    }
+
+    /// Subscribes the video slots to the sources that they wish for, as far as these exist.
+    pub(super) fn resolve_wishes_of(&mut self, key: Key<Participant>, events: &mut VecDeque<Event>) {
+        let Some(participant) = self.participants.find(key) else { return };
+        let wished: Vec<_> =
+            participant.slots.iter().map(|s| s.wish.and_then(|w| self.find_source(w))).collect();
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        for (index, (slot, wished)) in participant.slots.iter_mut().zip(wished).enumerate() {
+            if slot.spec.kind == MediaKind::Video && slot.source != wished {
+                show(self.id, participant.id, key, index, slot, wished, &mut self.sources, events);
+            }
+        }
+    }
+
+    fn find_source(&self, wish: Wish) -> Option<Key<Source>> {
+        let (_, participant) = self.participants.iter().find(|(_, p)| p.id == wish.from)?;
+        participant.sources[wish.source as usize]
+    }
+
+    pub(super) fn count_audio_slots(&mut self, events: &mut VecDeque<Event>) {
+        let audio_slots =
+            |p: &Participant| p.slots.iter().filter(|s| s.spec.kind == MediaKind::Audio).count();
+        let most = self.participants.iter().map(|(_, p)| audio_slots(p)).max().unwrap_or(0);
+        self.speakers.set_slots(most);
+        self.assign_audio(events);
+    }
+
+    /// Fills everybody's audio slots with the holders; who is in a slot already stays in it.
+    pub(super) fn assign_audio(&mut self, events: &mut VecDeque<Event>) {
+        let holders = self.speakers.holders();
+        for (key, participant) in self.participants.iter_mut() {
+            let own = participant.sources[SourceKind::Microphone as usize];
+            let slots = participant.slots.iter().filter(|s| s.spec.kind == MediaKind::Audio).count();
+            let wanted = || holders.iter().copied().filter(|h| Some(*h) != own).take(slots);
+            for (index, slot) in participant.slots.iter_mut().enumerate() {
+                let shows = slot.spec.kind == MediaKind::Audio && slot.source.is_some();
+                if shows && !wanted().any(|w| Some(w) == slot.source) {
+                    show(self.id, participant.id, key, index, slot, None, &mut self.sources, events);
+                }
+            }
+            for source in wanted() {
+                if participant.slots.iter().any(|s| s.source == Some(source)) {
+                    continue;
+                }
+                let free = participant
+                    .slots
+                    .iter_mut()
+                    .enumerate()
+                    .find(|(_, s)| s.spec.kind == MediaKind::Audio && s.source.is_none());
+                if let Some((index, slot)) = free {
+                    show(self.id, participant.id, key, index, slot, Some(source), &mut self.sources, events);
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_source(&mut self, key: Key<Source>, events: &mut VecDeque<Event>) {
+        if self.speakers.remove(key) {
+            self.assign_audio(events);
+        }
+        let Some(source) = self.sources.remove(key) else { return };
+        for (receiver, index) in source.subscribers {
+            let Some(participant) = self.participants.find_mut(receiver) else { continue };
+            let id = participant.id;
+            let Some(slot) = participant.slots.get_mut(usize::from(index.0)) else { continue };
+            show(self.id, id, receiver, usize::from(index.0), slot, None, &mut self.sources, events);
+        }
+        if let Some(owner) = self.participants.find_mut(source.owner) {
+            owner.streams.retain(|(_, stream)| stream.is_none_or(|s| s.source != key));
+        }
+    }
+}
+
+/// Points a slot at a source, or at nothing.
+#[expect(clippy::too_many_arguments, reason = "the pieces of a room that are borrowed apart")]
+fn show(
+    room: RoomId,
+    receiver: ParticipantId,
+    key: Key<Participant>,
+    index: usize,
+    slot: &mut Slot,
+    source: Option<Key<Source>>,
+    sources: &mut Slab<Source>,
+    events: &mut VecDeque<Event>,
+) {
+    let index = SlotIndex(index as u16);
+    if let Some(old) = slot.source.and_then(|s| sources.find_mut(s)) {
+        old.unsubscribe(key, index);
+    }
+    let showed = slot.source.is_some();
+    slot.show(source);
+    match source.and_then(|s| sources.find_mut(s)) {
+        Some(next) => next.subscribers.push((key, index)),
+        None => {
+            slot.announced = true;
+            if showed {
+                events.push_back(Event::SlotShows { room, participant: receiver, slot: index, source: None });
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What arrives from a participant: opened once, accounted for, and sent into every slot that shows it.
+
+use crate::config::Limits;
+use crate::counters::{Counters, Dropped};
+use crate::id::{ExtSeq, MediaKind, Path, RtpTime, SeqNo, Ssrc};
+use crate::link::Event;
+use crate::sfu::history::Entry;
+use crate::sfu::layer::Layer;
+use crate::sfu::participant::{Participant, Stream};
+use crate::sfu::room::{Room, Turn};
+use crate::sfu::slab::{Key, Slab};
+use crate::sfu::slot::Incoming;
+use crate::sfu::source::Source;
+use crate::wire::codec::{self, FrameMark};
+use crate::wire::ext::ExtensionValues;
+use crate::wire::rtcp::{self, Packet};
+use crate::wire::rtp::Header;
+
+/// Retransmissions and keyframes that one datagram may ask for.
+const REQUESTS_PER_DATAGRAM_MAX: usize = 256;
+
+impl Room {
+    /// An RTP packet of this participant: opened once in place, then sealed into every slot that shows its source.
+    pub(crate) fn on_rtp(
+        &mut self,
+        key: Key<Participant>,
+        path: &Path,
+        packet: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Dropped> {
+        let header = Header::parse(packet).map_err(|_| Dropped::MalformedRtp)?;
+        let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
+        let known = participant.stream_of(header.ssrc);
+        let (len, seq) = participant.transport.open_rtp(turn.now, path, packet, &header, known.is_some())?;
+        turn.counters.rtp_in += 1;
+        participant.intake.admit(turn.now, turn.limits.packets_per_second_max)?;
+        self.busy = true;
+        let packet = &mut packet[..len];
+        let padding = header.padding_len(packet).ok_or(Dropped::MalformedRtp)?;
+        let (head, payload) = packet.split_at_mut(header.len);
+        let values = ExtensionValues::read(head, &header, &participant.extensions);
+        let clock = turn.clock();
+        if let Some(transport_seq) = values.transport_cc {
+            participant.arrivals.on_packet(transport_seq, clock);
+        }
+        let stream = match known {
+            Some(stream) => stream.ok_or(Dropped::UnknownSource)?,
+            None => bind(participant, &mut self.sources, &header, &values, turn.limits)?,
+        };
+        let source = self.sources.find_mut(stream.source).ok_or(Dropped::UnknownSource)?;
+        let (codec, is_rtx) = source.codec_of(header.pt).ok_or(Dropped::UnknownPayloadType)?;
+        if is_rtx != stream.rtx {
+            // Media and retransmissions number their packets apart.
+            return Err(Dropped::UnknownPayloadType);
+        }
+        let layer = source.layers.get_mut(stream.layer).ok_or(Dropped::UnknownSource)?;
+        let (seq, payload) = match is_rtx {
+            true => match original(layer, payload, padding)? {
+                Some(original) => original,
+                None => return Ok(()),
+            },
+            false => (seq, payload),
+        };
+        let is_video = source.kind.media() == MediaKind::Video;
+        layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && source.on);
+        if !source.on {
+            return Err(Dropped::SourceOff);
+        }
+        let mut mark = FrameMark { keyframe: true, ..FrameMark::default() };
+        if is_video {
+            mark = codec::inspect(codec, payload);
+            let entry = Entry::new(seq, header.timestamp, header.marker, header.padding, codec, mark);
+            layer.keep(entry, payload, turn.limits.history_packets);
+        }
+        let captured =
+            participant.clock.captured(layer.sender_report(), header.timestamp, codec.clock_rate_hz(), clock);
+        let epoch = layer.epoch;
+        if !is_video && self.speakers.on_level(turn.now, stream.source, values.audio_level) {
+            self.assign_audio(turn.events);
+        }
+        self.fan_out(
+            Incoming {
+                source: stream.source,
+                layer: stream.layer,
+                epoch,
+                seq,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                padding: header.padding,
+                codec,
+                mark,
+                audio_level: values.audio_level,
+                dependency_descriptor: values.dependency_descriptor,
+                payload,
+                captured,
+            },
+            turn,
+        );
+        Ok(())
+    }
+
+    /// A compound RTCP packet of this participant (RFC 3550 §6, RFC 4585).
+    pub(crate) fn on_rtcp(
+        &mut self,
+        key: Key<Participant>,
+        path: &Path,
+        packet: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Dropped> {
+        let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
+        let len = participant.transport.open_rtcp(turn.now, path, packet)?;
+        turn.counters.rtcp_in += 1;
+        participant.intake.admit(turn.now, turn.limits.packets_per_second_max)?;
+        let mut left = REQUESTS_PER_DATAGRAM_MAX;
+        for packet in rtcp::packets(&packet[..len]) {
+            match packet {
+                Packet::SenderReport { ssrc, ntp, rtp_time, .. } => {
+                    self.on_sender_report(key, ssrc, ntp, rtp_time, turn)
+                }
+                Packet::Nack { media, lost, .. } => {
+                    for seq in lost.take(left) {
+                        left -= 1;
+                        match self.resend(key, media, seq, turn) {
+                            Ok(()) => turn.counters.rtx_sent += 1,
+                            Err(reason) => turn.counters.drop(reason),
+                        }
+                    }
+                }
+                Packet::Pli { media, .. } => {
+                    left = left.saturating_sub(1);
+                    if left > 0 {
+                        self.on_keyframe_request(key, media, turn.counters);
+                    }
+                }
+                Packet::Fir { targets, .. } => {
+                    for (media, _) in targets.take(left) {
+                        left -= 1;
+                        self.on_keyframe_request(key, media, turn.counters);
+                    }
+                }
+                Packet::ReceiverReport { .. }
+                | Packet::TransportCc { .. }
+                | Packet::Remb { .. }
+                | Packet::Bye { .. }
+                | Packet::Other { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The one place where the number of receivers appears.
+    fn fan_out(&mut self, mut packet: Incoming<'_>, turn: &mut Turn<'_>) {
+        let clock = turn.clock();
+        let Some(source) = self.sources.find(packet.source) else { return };
+        for (key, index) in &source.subscribers {
+            let Some(participant) = self.participants.find_mut(*key) else { continue };
+            let receiver = participant.id;
+            let Some((slots, mut sender)) = participant.receiving(clock, turn.limits.datagram_max) else {
+                continue;
+            };
+            let Some(slot) = slots.get_mut(usize::from(index.0)) else { continue };
+            match slot.forward(&mut packet, &mut sender, turn.egress) {
+                Ok(true) => turn.counters.rtp_forwarded += 1,
+                Ok(false) => continue,
+                Err(reason) => turn.counters.drop(reason),
+            }
+            if !slot.announced {
+                slot.announced = true;
+                turn.events.push_back(Event::SlotShows {
+                    room: self.id,
+                    participant: receiver,
+                    slot: *index,
+                    source: Some((source.owner_id, source.kind)),
+                });
+            }
+        }
+    }
+
+    fn on_sender_report(
+        &mut self,
+        key: Key<Participant>,
+        ssrc: Ssrc,
+        ntp: u64,
+        rtp_time: RtpTime,
+        turn: &Turn<'_>,
+    ) {
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        let Some(stream) = participant.stream_of(ssrc).flatten().filter(|s| !s.rtx) else { return };
+        let Some(source) = self.sources.find_mut(stream.source) else { return };
+        source.layers[stream.layer].on_sender_report(turn.now, ntp, rtp_time);
+        participant.clock.on_sender_report(turn.clock(), ntp);
+    }
+
+    fn resend(
+        &mut self,
+        key: Key<Participant>,
+        media: Ssrc,
+        seq: SeqNo,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Dropped> {
+        let sources = &self.sources;
+        let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
+        let (slots, mut sender) =
+            participant.receiving(turn.clock(), turn.limits.datagram_max).ok_or(Dropped::BeforeDtls)?;
+        let slot = slots.iter_mut().find(|s| s.spec.ssrc == media).ok_or(Dropped::UnknownSource)?;
+        let history_of = |source, layer: usize, epoch| {
+            let layer = sources.find(source)?.layers.get(layer)?;
+            (layer.epoch == epoch).then_some(&layer.history)
+        };
+        slot.resend(turn.now, seq, history_of, &mut sender, turn.egress)
+    }
+
+    fn on_keyframe_request(&mut self, key: Key<Participant>, media: Ssrc, counters: &mut Counters) {
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        let Some(slot) = participant.slots.iter().find(|s| s.spec.ssrc == media) else { return };
+        let Some(source) = slot.source.and_then(|s| self.sources.find_mut(s)) else { return };
+        let layer = slot.layer().unwrap_or(slot.target);
+        if source.kind.media() == MediaKind::Video && source.layers[layer].keyframe.want() {
+            counters.drop(Dropped::KeyframeRequestMerged);
+        }
+    }
+}
+
+/// The packet inside a retransmission (RFC 4588 §4) and its number; `None` when there is nothing new in it.
+fn original<'p>(
+    layer: &Layer,
+    payload: &'p mut [u8],
+    padding: usize,
+) -> Result<Option<(ExtSeq, &'p mut [u8])>, Dropped> {
+    if payload.len() - padding < 2 {
+        // A probe of the sender's bandwidth estimator: nothing but padding.
+        return Ok(None);
+    }
+    let (number, payload) = payload.split_at_mut(2);
+    let seq = layer.nearest(SeqNo(u16::from_be_bytes([number[0], number[1]]))).ok_or(Dropped::RtxInvalid)?;
+    Ok(Some((seq, payload)).filter(|_| !layer.history.contains(seq)))
+}
+
+/// Finds out which encoding an SSRC is, from an authenticated packet: by MID and RID (RFC 8843 §9.2, RFC 8852), by
+/// signalled SSRC, or by a payload type that only one source uses.
+fn bind(
+    participant: &mut Participant,
+    sources: &mut Slab<Source>,
+    header: &Header,
+    values: &ExtensionValues<'_>,
+    limits: &Limits,
+) -> Result<Stream, Dropped> {
+    if participant.streams.len() >= limits.ssrcs_max {
+        return Err(Dropped::SrtpSsrcLimit);
+    }
+    let own = || participant.sources.iter().flatten().copied();
+    let of_source = |key: &Key<Source>, test: &dyn Fn(&Source) -> bool| sources.find(*key).is_some_and(test);
+    let by_mid = values.mid.and_then(|mid| own().find(|k| of_source(k, &|s| s.spec.mid.as_bytes() == mid)));
+    let by_ssrc = || {
+        own().find(|k| {
+            of_source(k, &|s| s.spec.ssrcs.iter().any(|(m, r)| *m == header.ssrc || *r == Some(header.ssrc)))
+        })
+    };
+    let by_pt = || {
+        let mut using = own().filter(|k| of_source(k, &|s| s.codec_of(header.pt).is_some()));
+        using.next().filter(|_| using.next().is_none())
+    };
+    let key = match values.mid {
+        Some(_) => by_mid,
+        None => by_ssrc().or_else(by_pt),
+    };
+    let key = key.ok_or(Dropped::UnknownSource)?;
+    let source = sources.find_mut(key).ok_or(Dropped::UnknownSource)?;
+    let (_, rtx) = source.codec_of(header.pt).ok_or(Dropped::UnknownPayloadType)?;
+    let rid = if rtx { values.repaired_rid.or(values.rid) } else { values.rid };
+    let layer = source.layer_of(rid).ok_or(Dropped::UnknownSource)?;
+    if rtx {
+        source.layers[layer].rtx_ssrc = Some(header.ssrc);
+    } else {
+        source.layers[layer].start(header.ssrc);
+    }
+    let stream = Stream { source: key, layer, rtx };
+    for (_, known) in &mut participant.streams {
+        known.take_if(|known| *known == stream);
+    }
+    participant.streams.push((header.ssrc, Some(stream)));
+    Ok(stream)
+}
