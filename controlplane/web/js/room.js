@@ -37,6 +37,12 @@ const leaveDoor = showPrejoin(place, { room, password, devices }, async (entry) 
   return null;
 });
 
+// The link pasted into the address of this very page loads nothing by itself.
+window.addEventListener('hashchange', () => {
+  if (page) takePasswordFromAddress();
+  else location.reload();
+});
+
 /**
  * Hanging up: everything stops, the server is told, nothing stays on the device.
  * @param {Conference} conference
