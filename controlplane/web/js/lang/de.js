@@ -209,6 +209,7 @@ export const de = {
   'bye.home': 'Zur Startseite',
   'bye.countdown': 'In {seconds} Sekunden öffnet sich die Startseite.',
   'bye.stop': 'Hier bleiben',
+  'bye.unanswered': 'Der Server antwortet nicht mehr. Sie können dieses Fenster schließen.',
   'bye.stopped': 'Sie können dieses Fenster schließen.',
 
   'privacy.document': 'Datenschutz · Saal',

@@ -208,6 +208,7 @@ export const en = {
   'bye.home': 'To the start page',
   'bye.countdown': 'The start page opens in {seconds} seconds.',
   'bye.stop': 'Stay here',
+  'bye.unanswered': 'The server does not answer any more. You can close this window.',
   'bye.stopped': 'You can close this window.',
 
   'privacy.document': 'Privacy · Saal',
