@@ -1,13 +1,13 @@
 // The page during the call: joins the conference's state to tiles, toolbar, panels and notices.
 
 import { Chat } from './chat.js';
-import { Devices } from './devices.js';
+import { Devices, Trouble } from './devices.js';
 import { prepareDialogs } from './dialogs.js';
 import { button, copy, find, stamp } from './dom.js';
 import { onLanguage, t, translate } from './i18n.js';
 import { Notices, say } from './notices.js';
 import { listPeople } from './people.js';
-import { troubleInWords } from './prejoin.js';
+import { troubleText } from './prejoin.js';
 import { invitation } from './signalling.js';
 import { Stage } from './stage.js';
 import { Toolbar } from './toolbar.js';
@@ -19,6 +19,7 @@ import { Toolbar } from './toolbar.js';
 const TELL_UP_TO = 12; // in a large room joining and leaving is no news
 const RENDER_STEP_MS = 50;
 const CONNECTING_SILENT_MS = 2_000;
+const THIS_COMPUTER = new Set(['localhost', '127.0.0.1', '[::1]']);
 
 export class CallPage {
   #root;
@@ -64,6 +65,7 @@ export class CallPage {
         void copy(find(press, '[data-t]', HTMLElement), invitation(conference.room, conference.invitationPassword()), t('copied'));
       });
     }
+    devices.addEventListener('lost', () => this.#complain(new Trouble('ended')));
     onLanguage(() => this.#showEverything());
     this.#showEverything();
     this.showStatus(conference.status);
@@ -135,7 +137,7 @@ export class CallPage {
         }, CONNECTING_SILENT_MS);
         return;
       case 'interrupted': return this.#notices.bar('connection', { text: 'call.reconnecting', tone: 'warning' });
-      case 'blocked': return this.#notices.bar('connection', { text: 'call.blocked', tone: 'warning', actions: [retry] });
+      case 'blocked': return this.#notices.bar('connection', { text: THIS_COMPUTER.has(location.hostname) ? 'call.blocked.local' : 'call.blocked', tone: 'warning', actions: [retry] });
       case 'lost': return this.#notices.bar('connection', { text: 'call.lost', tone: 'warning', actions: [retry, leave] });
       case 'gone': return this.#notices.bar('connection', { text: 'call.gone', tone: 'warning', actions: [leave] });
     }
@@ -175,10 +177,14 @@ export class CallPage {
 
   /** @param {unknown} error @param {Source} [source] */
   #complain(error, source) {
-    const words = troubleInWords(error);
+    const words = troubleText(error);
     // Closing the browser's own dialog for choosing a screen is an answer, not a failure.
-    if (source === 'screen' && words === t('device.denied')) return;
-    this.#notices.toast(source === 'screen' ? t('share.failed') : words);
+    if (source === 'screen' && words === 'device.denied') return;
+    this.#notices.bar('trouble', {
+      text: source === 'screen' ? 'share.failed' : words,
+      tone: 'warning',
+      actions: [{ text: 'close', testid: 'dismiss-trouble', run: () => this.#notices.bar('trouble', null) }],
+    });
   }
 
   /** @param {'chat' | 'people' | null} panel */

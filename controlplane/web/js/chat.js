@@ -1,9 +1,11 @@
 // The chat panel: messages of this stay, in memory only.
 
 import { el, find } from './dom.js';
-import { language } from './i18n.js';
+import { language, t } from './i18n.js';
+import { say } from './notices.js';
 
 const MESSAGES_MAX = 500; // a long meeting's chat must not grow the page without end
+const ECHO_MS = 4_000; // one's own words come back from the server; what does not was not relayed
 const LINK = /https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]]/g;
 
 export class Chat {
@@ -11,6 +13,8 @@ export class Chat {
   #empty;
   #input;
   #lastFrom = '';
+  /** @type {{ text: string, timer: number, failed: Element | null }[]} */
+  #unconfirmed = [];
 
   /** @param {ParentNode} root @param {(text: string) => void} onSend */
   constructor(root, onSend) {
@@ -23,6 +27,7 @@ export class Chat {
       const text = this.#input.value.trim();
       if (!text) return;
       onSend(text);
+      this.#expectEcho(text);
       this.#input.value = '';
       this.#fit();
       this.#input.focus();
@@ -42,17 +47,46 @@ export class Chat {
 
   /** @param {{ from: string, name: string, text: string, own: boolean }} message */
   add({ from, name, text, own }) {
-    this.#empty.hidden = true;
+    if (own) this.#confirm(text);
     const atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 60;
     const time = new Intl.DateTimeFormat(language(), { hour: '2-digit', minute: '2-digit' }).format(new Date());
     const goesOn = this.#lastFrom === from;
     this.#lastFrom = from;
-    const item = el('div', { class: `message${own ? ' message-own' : ''}${goesOn ? ' message-goes-on' : ''}`, 'data-testid': 'chat-message' },
+    this.#append(el('div', { class: `message${own ? ' message-own' : ''}${goesOn ? ' message-goes-on' : ''}`, 'data-testid': 'chat-message' },
       el('p', { class: 'message-head' }, el('bdi', {}, name), ' ', el('time', {}, time)),
-      el('p', { class: 'message-text', dir: 'auto' }, ...withLinks(text)));
+      el('p', { class: 'message-text', dir: 'auto' }, ...withLinks(text))));
+    if (atEnd || own) this.#list.scrollTop = this.#list.scrollHeight;
+  }
+
+  /** @param {Element} item */
+  #append(item) {
+    this.#empty.hidden = true;
     this.#list.append(item);
     while (this.#list.childElementCount > MESSAGES_MAX) this.#list.firstElementChild?.remove();
-    if (atEnd || own) this.#list.scrollTop = this.#list.scrollHeight;
+  }
+
+  /** @param {string} text */
+  #expectEcho(text) {
+    /** @type {{ text: string, timer: number, failed: Element | null }} */
+    const sent = { text, timer: 0, failed: null };
+    sent.timer = window.setTimeout(() => {
+      sent.failed = el('div', { class: 'message message-own message-failed', 'data-testid': 'chat-undelivered' },
+        el('p', { class: 'message-text', dir: 'auto' }, text), el('p', { class: 'message-trouble' }, t('chat.undelivered')));
+      this.#lastFrom = '';
+      this.#append(sent.failed);
+      this.#list.scrollTop = this.#list.scrollHeight;
+      say(t('chat.undelivered'));
+    }, ECHO_MS);
+    this.#unconfirmed.push(sent);
+    if (this.#unconfirmed.length > MESSAGES_MAX) this.#unconfirmed.shift();
+  }
+
+  /** @param {string} text */
+  #confirm(text) {
+    const at = this.#unconfirmed.findIndex((sent) => sent.text === text);
+    const [sent] = this.#unconfirmed.splice(Math.max(at, 0), 1);
+    clearTimeout(sent?.timer);
+    sent?.failed?.remove();
   }
 
   #fit() {

@@ -23,13 +23,17 @@ import { assign, videoKey } from './slots.js';
  * @property {(reason: 'by-organizer' | 'shutdown') => void} onEnded
  */
 
-const CONNECT_MS = 15_000;
+const ENTER_MS = 8_000; // a network that is gone answers nothing at all
+const CONNECT_MS = 10_000;
 const INTERRUPTED_MS = 3_000;
 const VIEW_DEBOUNCE_MS = 150;
 const RETRIES_MS = [300, 1_000, 2_000, 4_000, 8_000, 15_000];
 
 /** @param {number} ms */
 const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** When the browser says that its network is back. */
+const online = () => new Promise((resolve) => window.addEventListener('online', resolve, { once: true }));
 
 export class Conference {
   /** @type {Participant} */
@@ -76,9 +80,14 @@ export class Conference {
   /** @returns {Promise<import('./signalling.js').Refusal | 'unreachable' | 'welcome'>} */
   enter() {
     return new Promise((resolve) => {
+      const late = setTimeout(() => {
+        signalling.close();
+        resolve('unreachable');
+      }, ENTER_MS);
       const signalling = new Signalling(this.room, { name: this.me.name, password: this.#password }, {
         onMessage: (message) => {
-          if (message.type === 'refused') {
+          clearTimeout(late);
+          if (message.type === 'refused' && this.#signalling !== signalling) {
             signalling.close();
             resolve(message.reason);
           } else if (message.type === 'welcome') {
@@ -90,6 +99,7 @@ export class Conference {
           }
         },
         onClose: () => {
+          clearTimeout(late);
           resolve('unreachable');
           if (this.#signalling === signalling) void this.comeBack();
         },
@@ -167,7 +177,7 @@ export class Conference {
     this.#drop();
     this.#setStatus('interrupted');
     for (const wait of RETRIES_MS) {
-      await delay(wait);
+      await Promise.race([delay(wait), online()]);
       if (this.#left) return;
       const outcome = await this.enter();
       if (outcome === 'unreachable' || outcome === 'busy' || outcome === 'full') continue;

@@ -4,7 +4,7 @@
 import { read, write } from './settings.js';
 
 /** @typedef {import('./signalling.js').Source} Source */
-/** @typedef {'denied' | 'missing' | 'taken' | 'insecure' | 'failed'} TroubleCode */
+/** @typedef {'denied' | 'missing' | 'taken' | 'insecure' | 'ended' | 'failed'} TroubleCode */
 
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
 const MICROPHONE = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
@@ -28,7 +28,10 @@ function troubleOf(error) {
   }
 }
 
-/** Fires `change` whenever a source is switched or replaced, also by the browser's own buttons. */
+/**
+ * Fires `change` whenever a source is switched or replaced, also by the browser's own buttons, and `lost` when a camera
+ * or microphone was taken away.
+ */
 export class Devices extends EventTarget {
   /** @type {Record<Source, MediaStreamTrack | null>} */
   #tracks = { microphone: null, camera: null, screen: null };
@@ -107,7 +110,9 @@ export class Devices extends EventTarget {
       if (!track) throw new Trouble('failed');
       if (source === 'screen') track.contentHint = 'detail';
       track.addEventListener('ended', () => {
-        if (this.#tracks[source] === track) this.switchOff(source, { release: true });
+        if (this.#tracks[source] !== track) return;
+        this.switchOff(source, { release: true });
+        if (source !== 'screen') this.dispatchEvent(new Event('lost'));
       });
       this.#tracks[source] = track;
     } catch (error) {

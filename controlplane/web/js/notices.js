@@ -40,11 +40,13 @@ export class Notices {
     if (!notice) return;
     const { text, tone = 'calm', actions = [] } = notice;
     const bar = el('div', { class: `bar bar-${tone}`, 'data-testid': `notice-${subject}` },
-      icon(tone === 'warning' ? 'warning' : 'info'), el('span', { 'data-t': text }, t(text)));
+      icon(tone === 'warning' ? 'warning' : 'info'), el('span', { class: 'bar-text', 'data-t': text }, t(text)));
+    const presses = el('span', { class: 'bar-actions', hidden: actions.length === 0 });
+    bar.append(presses);
     for (const action of actions) {
       const press = el('button', { type: 'button', class: 'on-dark', 'data-testid': action.testid, 'data-t': action.text }, t(action.text));
       press.addEventListener('click', action.run);
-      bar.append(press);
+      presses.append(press);
     }
     this.#bars.append(bar);
     this.#shown.set(subject, bar);

@@ -13,7 +13,7 @@ const METER_BARS = 16;
 /** @typedef {{ name: string, password: string | null }} Entry */
 
 /** @param {unknown} error */
-export const troubleInWords = (error) => t(`device.${error instanceof Trouble ? error.code : 'failed'}`);
+export const troubleText = (error) => /** @type {const} */ (`device.${error instanceof Trouble ? error.code : 'failed'}`);
 
 const KIND_NAMES = /** @type {const} */ ({ audioinput: 'device.microphone', videoinput: 'device.camera', audiooutput: 'device.speaker' });
 const KEPT_AS = /** @type {const} */ ({ audioinput: 'microphone', videoinput: 'camera', audiooutput: 'speaker' });
@@ -95,7 +95,7 @@ export function showPrejoin(place, { room, password, devices }, enter) {
   }
 
   /** @param {unknown} error */
-  const complain = (error) => { part('#device-error').textContent = troubleInWords(error); };
+  const complain = (error) => { part('#device-error').textContent = t(troubleText(error)); };
 
   /** @param {'microphone' | 'camera'} source */
   function press(source) {
@@ -142,13 +142,16 @@ export function showPrejoin(place, { room, password, devices }, enter) {
     show();
     fillSelects();
   });
+  const onLost = () => complain(new Trouble('ended'));
   devices.addEventListener('change', show);
+  devices.addEventListener('lost', onLost);
   show();
   if (matchMedia('(hover: hover)').matches) name.focus(); // on a phone this would raise the keyboard over the page
 
   return () => {
     present = false;
     devices.removeEventListener('change', show);
+    devices.removeEventListener('lost', onLost);
     stopMeter();
     video.srcObject = null;
     place.replaceChildren();

@@ -3,12 +3,14 @@
 import { CallPage } from './callpage.js';
 import { Conference } from './conference.js';
 import { Devices } from './devices.js';
-import { find } from './dom.js';
-import { language, t } from './i18n.js';
+import { find, stamp } from './dom.js';
+import { language, t, translate } from './i18n.js';
 import { startPage } from './page.js';
 import { showPrejoin } from './prejoin.js';
 import { wipe } from './settings.js';
 import { roomOfPage, takePasswordFromAddress } from './signalling.js';
+
+const ANSWER_MS = 2_000;
 
 const password = takePasswordFromAddress();
 const room = roomOfPage();
@@ -37,18 +39,35 @@ const leaveDoor = showPrejoin(place, { room, password, devices }, async (entry) 
   return null;
 });
 
+// The link pasted into the address of this very page loads nothing by itself.
+window.addEventListener('hashchange', () => {
+  if (page) takePasswordFromAddress();
+  else location.reload();
+});
+
 /**
  * Hanging up: everything stops, the server is told, nothing stays on the device.
  * @param {Conference} conference
  * @param {string} [reason]
  */
 async function goodbye(conference, reason) {
-  const words = reason ? `#${language()}.${reason}` : `#${language()}`;
+  const bye = reason ? `/bye#${language()}.${reason}` : `/bye#${language()}`;
   devices.stopAll();
   try {
     await conference.leave();
     await wipe();
   } finally {
-    location.replace(`/bye${words}`);
+    await fetch('/bye', { signal: AbortSignal.timeout(ANSWER_MS) }).then(() => location.replace(bye), () => sayGoodbyeHere(bye, reason));
   }
+}
+
+/** The server is gone, and with it the closing page: the same words without it. @param {string} bye @param {string} [reason] */
+function sayGoodbyeHere(bye, reason) {
+  page = null;
+  history.replaceState(null, '', bye);
+  place.replaceChildren(stamp('farewell-template'));
+  translate(place);
+  const heading = find(place, '#farewell-heading', HTMLElement);
+  heading.textContent = document.title = t(reason === 'shutdown' ? 'bye.heading.shutdown' : 'bye.heading');
+  heading.focus();
 }

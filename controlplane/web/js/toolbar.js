@@ -53,9 +53,10 @@ export class Toolbar {
         run();
       });
     }
-    document.addEventListener('keydown', (event) => this.#onKey(event));
+    const bar = find(root, '#toolbar', HTMLElement);
+    document.addEventListener('keydown', (event) => { if (bar.isConnected) this.#onKey(event); });
     document.addEventListener('pointerdown', (event) => {
-      if (!find(root, '#toolbar', HTMLElement).contains(/** @type {Node} */ (event.target))) this.#showMore(false);
+      if (bar.isConnected && !bar.contains(/** @type {Node} */ (event.target))) this.#showMore(false);
     });
   }
 
