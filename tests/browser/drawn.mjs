@@ -60,8 +60,8 @@ export function drawn({ look, language }) {
       }
     } else if (look.room === 'window') {
       box(800, 60, 380, 430, '#ffffff', 6);
-      box(818, 78, 165, 394, '#bfe0ee');
-      box(998, 78, 165, 394, '#cfe8f1');
+      box(818, 78, 165, 394, '#7db9d6');
+      box(998, 78, 165, 394, '#7db9d6');
       oval(890, 440, 90, 70, '#7fae83');
       box(818, 472, 345, 20, '#ffffff');
     } else if (look.room === 'board') {

@@ -23,7 +23,7 @@ export async function indexed(page, png) {
   ]);
 }
 
-/** Runs in the page. The commonest colours stay exactly as they are; every other one becomes its nearest. */
+/** Runs in the page. The commonest colours stay exactly as they are, the rest of the palette is spread over the others. */
 async function fewColours(base64) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   const image = await createImageBitmap(new Blob([bytes], { type: 'image/png' }));
@@ -38,9 +38,13 @@ async function fewColours(base64) {
   }
   const distance = (a, b) => ((a >> 16) - (b >> 16)) ** 2 + (((a >> 8) & 255) - ((b >> 8) & 255)) ** 2 + ((a & 255) - (b & 255)) ** 2;
   const byCount = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a));
+  const common = [];
+  for (const colour of byCount) {
+    if (common.length < 176 && common.every((other) => distance(colour, other) > 12)) common.push(colour);
+  }
   let palette;
-  for (let apart = 0; ; apart = Math.max(4, apart * 1.6)) {
-    palette = [];
+  for (let apart = 12; ; apart *= 1.6) {
+    palette = [...common];
     for (const colour of byCount) {
       if (palette.every((other) => distance(colour, other) > apart)) palette.push(colour);
       if (palette.length > 256) break;

@@ -12,6 +12,7 @@ const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const pictures = resolve(process.argv[2] ?? join(repository, 'docs/screenshots'));
 const language = process.argv[3] ?? 'en';
 const SIZES = [{ width: 1280, height: 800 }, { width: 390, height: 844, isMobile: true, hasTouch: true }];
+const LARGEST_BYTES = 190_000;
 const SHARPENING_MS = 12_000; // the bandwidth estimate climbs to the largest layer
 
 const WORDS = {
@@ -42,8 +43,8 @@ async function photograph(viewport) {
   const shoot = async (name) => {
     await page.bringToFront();
     await new Promise((resolve) => setTimeout(resolve, 400)); // tiles have moved, lists are filled
-    const picture = await indexed(blank, await page.screenshot());
-    writeFileSync(join(pictures, `${name}-${viewport.width}.png`), picture);
+    const picture = await page.screenshot();
+    writeFileSync(join(pictures, `${name}-${viewport.width}.png`), picture.length > LARGEST_BYTES ? await indexed(blank, picture) : picture);
     console.log(`${name}-${viewport.width}.png`);
   };
   await page.goto(server.url);
