@@ -255,7 +255,9 @@ describe(`a conference over ${io}`, () => {
     }, ROOM);
     assert.equal(opened.status, 201);
     assert.notEqual(opened.password, PASSWORD);
-    const tryJoin = (password) => organizer.page.evaluate((name, password) => new Promise((answer) => {
+    const stranger = await openTab(chromium);
+    await stranger.page.goto(server.url);
+    const tryJoin = (password) => stranger.page.evaluate((name, password) => new Promise((answer) => {
       const socket = new WebSocket(`wss://${location.host}/api/v1/rooms/${name}/ws`);
       socket.onopen = () => socket.send(JSON.stringify({ type: 'join', name: 'again', password }));
       socket.onmessage = ({ data }) => { answer(JSON.parse(data)); socket.close(); };

@@ -15,11 +15,25 @@ const AUDIO_SLOTS = 3;
 const VIDEO_SLOTS = 9;
 const VIDEO_SLOTS_PHONE = 4;
 
-/** From small to large; Firefox keeps the order of the list, so the rids name the sizes. */
+/**
+ * From small to large; Firefox keeps the order of the list, so the rids name the sizes.
+ * @type {RTCRtpEncodingParameters[]}
+ */
 const CAMERA_LAYERS = [
   { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
   { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
+];
+/** Below this height Chromium encodes the first two layers only. */
+const SMALL_CAMERA = 540;
+/**
+ * The second is then the full picture.
+ * @type {RTCRtpEncodingParameters[]}
+ */
+const SMALL_CAMERA_LAYERS = [
+  { scaleResolutionDownBy: 2, maxBitrate: 150_000 },
+  { scaleResolutionDownBy: 1, maxBitrate: 700_000 },
+  { scaleResolutionDownBy: 1, active: false },
 ];
 const SCREEN_LAYER = [{ maxBitrate: 2_500_000 }];
 
@@ -169,7 +183,7 @@ function isCommon({ mimeType, sdpFmtpLine = '' }) {
 }
 
 /**
- * Says the sizes again, as Firefox may forget those of encodings that had no track, and switches the encodings off
+ * Says the sizes that suit the camera, as Firefox may forget those of encodings that had no track, and switches the encodings off
  * with the track: after replaceTrack(null) alone, Firefox 153 sends the last picture again once a second.
  * @param {RTCRtpSender} sender
  * @param {Source} source
@@ -177,7 +191,12 @@ function isCommon({ mimeType, sdpFmtpLine = '' }) {
  */
 async function setLayers(sender, source, on) {
   const parameters = sender.getParameters();
-  const layers = source === 'camera' && parameters.encodings.length === CAMERA_LAYERS.length ? CAMERA_LAYERS : [];
-  for (const [i, encoding] of parameters.encodings.entries()) Object.assign(encoding, { ...layers[i], active: on });
+  const isSmall = (sender.track?.getSettings().height ?? SMALL_CAMERA) < SMALL_CAMERA;
+  const simulcast = source === 'camera' && parameters.encodings.length === CAMERA_LAYERS.length;
+  const layers = simulcast ? (isSmall ? SMALL_CAMERA_LAYERS : CAMERA_LAYERS) : [];
+  for (const [i, encoding] of parameters.encodings.entries()) {
+    const { active = true, ...layer } = layers[i] ?? {};
+    Object.assign(encoding, layer, { active: active && on });
+  }
   await sender.setParameters(parameters).catch(() => { /* the first setting stays */ });
 }
