@@ -178,8 +178,7 @@ impl Slot {
 
     /// Everything came once and in one piece, as if one encoder had made it.
     pub fn check(&self) -> Result<(), String> {
-        let mut arrivals = self.arrivals.clone();
-        arrivals.sort_by_key(|arrival| arrival.seq);
+        let arrivals = self.in_order();
         if let Some(first) = arrivals.first().and_then(|first| first.vp8).filter(|first| !first.keyframe) {
             return Err(format!("the slot begins with picture {} that is no keyframe", first.picture_id));
         }
@@ -188,8 +187,7 @@ impl Slot {
 
     /// As [`Slot::check`], but the record may begin in the middle of a stream.
     pub fn check_continued(&self) -> Result<(), String> {
-        let mut arrivals = self.arrivals.clone();
-        arrivals.sort_by_key(|arrival| arrival.seq);
+        let arrivals = self.in_order();
         self.check_arrivals(&arrivals)
     }
 
@@ -200,6 +198,14 @@ impl Slot {
 
     pub fn publishers(&self) -> BTreeSet<ParticipantId> {
         self.arrivals.iter().map(|arrival| arrival.stamp.publisher).collect()
+    }
+
+    /// By sequence number. A packet that was only late may have been asked for meanwhile, and comes as RTX too.
+    fn in_order(&self) -> Vec<Arrival> {
+        let mut arrivals = self.arrivals.clone();
+        arrivals.sort_by_key(|arrival| arrival.seq);
+        arrivals.dedup_by(|later, earlier| later.seq == earlier.seq && (later.rtx || earlier.rtx));
+        arrivals
     }
 
     fn check_arrivals(&self, arrivals: &[Arrival]) -> Result<(), String> {
