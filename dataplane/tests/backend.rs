@@ -21,9 +21,8 @@ macro_rules! on {
         mod $backend {
             $(#[test]
             fn $test() {
-                if let Some(mut world) = super::World::$backend() {
-                    super::$test(&mut world);
-                }
+                let mut world = super::World::$backend();
+                super::$test(&mut world);
             })*
         }
     };
@@ -99,28 +98,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BLOCKS: usize = 512;
 
 impl World {
-    /// `None` where the machine forbids io_uring.
-    fn uring() -> Option<World> {
-        match Net::open(IoChoice::Uring, &World::options(0)) {
-            Ok((net, _)) => Some(World::of(net)),
-            Err(error) => {
-                eprintln!("skipped: {error}");
-                None
-            }
-        }
+    fn uring() -> World {
+        let opened = Net::open(IoChoice::Uring, &World::options(0));
+        let (net, _) = opened.expect("this test needs a machine that allows io_uring");
+        World::of(net)
     }
 
-    fn mio() -> Option<World> {
+    fn mio() -> World {
         let (net, _) = Net::open(IoChoice::Mio, &World::options(0)).unwrap();
-        Some(World::of(net))
+        World::of(net)
     }
 
     #[cfg(feature = "sim")]
-    fn sim() -> Option<World> {
+    fn sim() -> World {
         let network = SimNetwork::new(1);
         let mut world = World::of(network.server(10_000));
         world.network = Some(network);
-        Some(world)
+        world
     }
 
     fn options(port: u16) -> SocketOptions {
