@@ -47,6 +47,11 @@ pub struct Limits {
     pub egress_blocks: usize,
     /// Segments of one segmented send; 1 sends every packet by itself.
     pub segments_max: usize,
+    /// Longest time that packets wait so that trains grow, reached when the core is busy; 0 lets them leave at the end of
+    /// each turn. More than a few milliseconds would be heard in a conversation.
+    pub tick_max: Duration,
+    /// Bytes of padding, in percent of what a receiver gets, that may even out trains when the core is busy; 0 for none.
+    pub padding_max_percent: u8,
     /// Largest outgoing datagram in bytes: fits IPv6 minimum paths with tunnels (RFC 8834 §4.5 in spirit).
     pub datagram_max: usize,
     /// Socket buffers in bytes; the kernel's own limits may cap them.
@@ -69,6 +74,8 @@ impl Default for Limits {
             keyframe_interval: Duration::from_millis(500),
             egress_blocks: 2048,
             segments_max: 44,
+            tick_max: Duration::from_millis(1),
+            padding_max_percent: 5,
             datagram_max: 1452,
             receive_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,

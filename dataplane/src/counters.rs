@@ -127,10 +127,16 @@ pub struct Counters {
     pub rtp_in: u64,
     pub rtcp_in: u64,
     pub rtp_forwarded: u64,
+    /// RTP padding that evened out trains (RFC 3550 §5.1).
+    pub padding_bytes: u64,
     pub rtx_sent: u64,
     pub keyframe_requests_sent: u64,
     pub nacks_sent: u64,
     pub turns: u64,
+    /// Time outside of waiting.
+    pub busy_ns: u64,
+    /// How long packets are held at the moment so that trains grow, in microseconds.
+    pub tick_us: u64,
     pub participants: u64,
     pub rooms: u64,
 }

@@ -102,6 +102,14 @@ impl Egress {
         Some(&mut block.bytes[block.len..block.len + len])
     }
 
+    /// The segment size of `train` to `path` while it takes another packet of that size; `None` when the next packet
+    /// begins a train of its own.
+    pub fn open_segment(&self, train: &Train, path: &Path) -> Option<usize> {
+        let block =
+            self.blocks.get(train.block as usize).filter(|block| train.turn == self.turn && block.len > 0)?;
+        block.admits(path, block.segment_bytes, self.segments_max).then_some(block.segment_bytes)
+    }
+
     /// The packet last reserved by `train` will leave at the end of the turn.
     pub fn commit(&mut self, train: &mut Train) {
         let len = std::mem::take(&mut train.reserved);

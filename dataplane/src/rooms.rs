@@ -5,13 +5,14 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
 use crate::egress::Egress;
 use crate::id::{ParticipantId, Path, RoomId, Ssrc};
 use crate::link::{Command, Event, Refusal};
+use crate::sfu::batch::Batch;
 use crate::sfu::dtls::Certificate;
 use crate::sfu::participant::{Participant, Seeds};
 use crate::sfu::room::{Room, Turn};
@@ -29,6 +30,9 @@ pub(crate) struct Rooms {
     ufrags: HashMap<String, Seat>,
     pub(crate) counters: Counters,
     pub(crate) events: VecDeque<Event>,
+    /// Set by the worker according to its load.
+    pub(crate) padding_percent: u8,
+    batch: Batch,
     certificate: Certificate,
     limits: Limits,
     epoch: Instant,
@@ -57,6 +61,8 @@ impl Rooms {
             ufrags: HashMap::new(),
             counters: Counters::default(),
             events: VecDeque::with_capacity(limits.events_max.min(1024)),
+            padding_percent: 0,
+            batch: Batch::new(),
             certificate,
             limits,
             epoch,
@@ -170,11 +176,45 @@ impl Rooms {
                     counters: &mut self.counters,
                     events: &mut self.events,
                     limits: &self.limits,
+                    batch: &mut self.batch,
+                    padding_percent: self.padding_percent,
                 };
                 room.on_tick(&mut turn);
             }
             flush(egress);
         }
+    }
+
+    /// When what has arrived shall be sent on; see [`Batch::due`].
+    pub(crate) fn batch_due(&self, tick: Duration, frame: Duration) -> Option<Instant> {
+        self.batch.due(tick, frame)
+    }
+
+    pub(crate) fn batch_is_full(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    /// Sends on everything that has arrived. `flush` is called when the send blocks may run out.
+    pub(crate) fn fan_out(&mut self, now: Instant, egress: &mut Egress, mut flush: impl FnMut(&mut Egress)) {
+        self.batch.close();
+        let mut start = 0;
+        while let Some((room, end)) = self.batch.room_from(start) {
+            if let Some(room) = self.room_ids.get(&room).and_then(|key| self.rooms.find_mut(*key)) {
+                let mut turn = Turn {
+                    now,
+                    epoch: self.epoch,
+                    egress,
+                    counters: &mut self.counters,
+                    events: &mut self.events,
+                    limits: &self.limits,
+                    batch: &mut self.batch,
+                    padding_percent: self.padding_percent,
+                };
+                room.fan_out(start..end, &mut turn, &mut flush);
+            }
+            start = end;
+        }
+        self.batch.clear();
     }
 
     /// Ids of all rooms and their participants, for a control plane that wants to know.
@@ -241,6 +281,8 @@ impl Rooms {
             counters: &mut self.counters,
             events: &mut self.events,
             limits: &self.limits,
+            batch: &mut self.batch,
+            padding_percent: self.padding_percent,
         };
         work(room, seat.participant, &mut turn)
     }

@@ -18,6 +18,9 @@ const EGRESS_BLOCK_BYTES: usize = 32 * 1024;
 const COMMANDS_PER_TURN_MAX: usize = 32;
 /// Datagrams taken between two looks at the clock and the command queue.
 const DATAGRAMS_PER_TURN_MAX: usize = 256;
+/// How long a packet waits for the rest of its frame, which nobody can show before: a sender's burst of a frame is over
+/// in less.
+const FRAME_HOLD: Duration = Duration::from_micros(300);
 /// Send blocks kept free before a datagram is looked at: one for every receiver that it may go to, and as many again
 /// for trains that its size closes.
 const BLOCKS_PER_RECEIVER: usize = 2;
@@ -38,6 +41,18 @@ pub(crate) struct Worker {
     commands: Receiver<Command>,
     events: Sender<(WorkerId, Event)>,
     blocks_min: usize,
+    pace: Pace,
+}
+
+/// How much of its time the worker is busy, and what follows from it.
+#[derive(Debug)]
+struct Pace {
+    tick_max: Duration,
+    padding_max_percent: u8,
+    /// The measurement under way: since when, and how much of it was not spent waiting.
+    since: Instant,
+    busy: Duration,
+    tick: Duration,
 }
 
 impl Worker {
@@ -65,16 +80,21 @@ impl Worker {
             commands,
             events,
             blocks_min,
+            pace: Pace::new(epoch, &limits),
         }
     }
 
     /// Turns until [`Command::Shutdown`]; panics when the network is lost, so that the thread's end is seen by all.
     pub(crate) fn run(mut self) {
         let mut failures = 0;
+        let mut woken = self.net.now();
         while self.turn() {
-            let timeout =
-                self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(self.net.now()));
-            match self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress) {
+            let now = self.net.now();
+            self.pace.on_turn(woken, now, &mut self.rooms);
+            let timeout = self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(now));
+            let waited = self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress);
+            woken = self.net.now();
+            match waited {
                 Ok(()) => failures = 0,
                 // No datagram can cause it; the next turn tries again.
                 Err(_) => failures += 1,
@@ -93,6 +113,12 @@ impl Worker {
             if self.egress.free_blocks() < self.blocks_min {
                 flush(&mut self.net, &mut self.egress);
             }
+            if self.rooms.batch_is_full() {
+                self.fan_out(now);
+            }
+        }
+        if self.batch_due().is_some_and(|at| at <= now) {
+            self.fan_out(now);
         }
         for _ in 0..COMMANDS_PER_TURN_MAX {
             match self.commands.try_recv() {
@@ -120,12 +146,21 @@ impl Worker {
             return Some(self.net.now());
         }
         let retry = (!self.rooms.events.is_empty()).then(|| self.net.now() + EVENTS_RETRY);
-        retry.into_iter().chain(self.rooms.next_timeout()).min()
+        retry.into_iter().chain(self.rooms.next_timeout()).chain(self.batch_due()).min()
     }
 
     #[cfg(feature = "sim")]
     pub(crate) fn counters(&self) -> crate::counters::Counters {
         self.rooms.counters
+    }
+
+    fn batch_due(&self) -> Option<Instant> {
+        self.rooms.batch_due(self.pace.tick, FRAME_HOLD.min(self.pace.tick_max))
+    }
+
+    fn fan_out(&mut self, now: Instant) {
+        let net = &mut self.net;
+        self.rooms.fan_out(now, &mut self.egress, |egress| flush(net, egress));
     }
 
     fn snapshot(&mut self, request: u64) {
@@ -149,6 +184,40 @@ impl Worker {
                 Err(TrySendError::Disconnected(_)) => self.rooms.events.clear(),
             }
         }
+    }
+}
+
+/// How often the busy share is looked at.
+const PACE_INTERVAL: Duration = Duration::from_millis(100);
+/// Percent of its time that a worker is busy below which nothing waits, and above which packets wait for the whole tick.
+const BUSY_LOW: u32 = 50;
+const BUSY_HIGH: u32 = 90;
+
+impl Pace {
+    fn new(now: Instant, limits: &Limits) -> Pace {
+        let Limits { tick_max, padding_max_percent, .. } = *limits;
+        Pace { tick_max, padding_max_percent, since: now, busy: Duration::ZERO, tick: Duration::ZERO }
+    }
+
+    /// A turn lasted from `woken` to `now`.
+    fn on_turn(&mut self, woken: Instant, now: Instant, rooms: &mut Rooms) {
+        let turn = now.saturating_duration_since(woken);
+        self.busy += turn;
+        rooms.counters.busy_ns += turn.as_nanos() as u64;
+        let passed = now.saturating_duration_since(self.since);
+        if passed < PACE_INTERVAL {
+            return;
+        }
+        let busy_percent = (self.busy.as_micros() * 100 / passed.as_micros().max(1)) as u32;
+        let strain = busy_percent.clamp(BUSY_LOW, BUSY_HIGH) - BUSY_LOW;
+        self.tick = self.tick_max * strain / (BUSY_HIGH - BUSY_LOW);
+        // One percent of padding is always worth a train; more when the core has more use for its time.
+        let least = self.padding_max_percent.min(1);
+        let more = u32::from(self.padding_max_percent - least) * strain / (BUSY_HIGH - BUSY_LOW);
+        rooms.padding_percent = least + more as u8;
+        rooms.counters.tick_us = self.tick.as_micros() as u64;
+        self.since = now;
+        self.busy = Duration::ZERO;
     }
 }
 

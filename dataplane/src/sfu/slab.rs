@@ -39,6 +39,13 @@ pub(crate) struct Slab<T> {
     free: Vec<u32>,
 }
 
+impl<T> Key<T> {
+    /// The place, for sorting only: its value may be gone or another's.
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
+}
+
 impl<T> Slab<T> {
     pub(crate) fn new() -> Slab<T> {
         Slab { places: Vec::new(), free: Vec::new() }

@@ -195,6 +195,11 @@ impl Transport {
         egress.reserve(&mut self.train, &path, len).ok_or(Dropped::EgressFull)
     }
 
+    /// See [`Egress::open_segment`].
+    pub fn open_segment(&self, egress: &Egress) -> Option<usize> {
+        egress.open_segment(&self.train, self.ice.selected()?)
+    }
+
     /// The packet last reserved will leave.
     pub fn commit(&mut self, egress: &mut Egress) {
         egress.commit(&mut self.train);

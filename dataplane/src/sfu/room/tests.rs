@@ -40,6 +40,7 @@ struct Rig {
     limits: Limits,
     certificate: Certificate,
     people: Vec<Person>,
+    batch: Batch,
 }
 
 /// A participant's own end.
@@ -78,6 +79,7 @@ impl Rig {
             limits: Limits::default(),
             certificate: Certificate::generate().unwrap(),
             people: Vec::new(),
+            batch: Batch::new(),
         };
         for nth in 0..people {
             rig.join(nth as u8);
@@ -147,7 +149,14 @@ impl Rig {
         out.write(&extensions, &mut packet);
         self.people[who].outbound.seal_rtp(seq, Ssrc(sent.ssrc), head, payload, &mut packet).unwrap();
         let (key, path) = (self.people[who].key, self.people[who].path);
-        self.with_turn(|room, turn| room.on_rtp(key, &path, &mut packet, turn))
+        self.with_turn(|room, turn| {
+            let result = room.on_rtp(key, &path, &mut packet, turn);
+            turn.batch.close();
+            let groups = turn.batch.room_from(0).map_or(0, |(_, end)| end);
+            room.fan_out(0..groups, turn, &mut |_| {});
+            turn.batch.clear();
+            result
+        })
     }
 
     fn tick(&mut self, after: Duration) {
@@ -163,6 +172,8 @@ impl Rig {
             counters: &mut self.counters,
             events: &mut self.events,
             limits: &self.limits,
+            batch: &mut self.batch,
+            padding_percent: 0,
         };
         work(&mut self.room, &mut turn)
     }

@@ -27,6 +27,7 @@ struct Rig {
     inbound: Inbound,
     transport_seq: u16,
     resend: ResendBudget,
+    padding: PaddingBudget,
     source: Key<Source>,
 }
 
@@ -86,6 +87,7 @@ impl Rig {
             inbound: Inbound::new(PROFILE, &[7; 16], &[3; 12], 8).unwrap(),
             transport_seq: 0,
             resend: ResendBudget::default(),
+            padding: PaddingBudget::default(),
             source,
         }
     }
@@ -108,8 +110,9 @@ impl Rig {
             payload: &mut payload,
             captured: Duration::from_millis(sent.captured_ms),
         };
-        let mut to = sender(&mut self.transport, &mut self.transport_seq, &mut self.resend);
-        let forwarded = self.slot.forward(&mut packet, &mut to, &mut self.egress).unwrap();
+        let mut to =
+            sender(&mut self.transport, &mut self.transport_seq, &mut self.resend, &mut self.padding);
+        let forwarded = self.slot.forward(&mut packet, Ahead::default(), &mut to, &mut self.egress).unwrap();
         let seen = self.receive();
         assert_eq!(forwarded, seen.is_some());
         seen
@@ -122,7 +125,8 @@ impl Rig {
         history: &History,
         epoch: u32,
     ) -> Result<Option<Seen>, Dropped> {
-        let mut to = sender(&mut self.transport, &mut self.transport_seq, &mut self.resend);
+        let mut to =
+            sender(&mut self.transport, &mut self.transport_seq, &mut self.resend, &mut self.padding);
         let of = |_, _, e| (e == epoch).then_some(history);
         self.slot.resend(now, SeqNo(lost), of, &mut to, &mut self.egress)?;
         Ok(self.receive())
@@ -154,6 +158,7 @@ fn sender<'a>(
     transport: &'a mut Transport,
     transport_seq: &'a mut u16,
     resend: &'a mut ResendBudget,
+    padding: &'a mut PaddingBudget,
 ) -> Sender<'a> {
     static EXTENSIONS: ExtensionIds = ExtensionIds {
         mid: Some(4),
@@ -172,6 +177,7 @@ fn sender<'a>(
         clock: Duration::from_secs(1),
         datagram_max: 1452,
         resend,
+        padding,
     }
 }
 
@@ -338,7 +344,10 @@ fn a_codec_without_payload_type_is_counted_and_nothing_leaves() {
         payload: &mut bytes,
         captured: Duration::ZERO,
     };
-    let mut to = sender(&mut rig.transport, &mut rig.transport_seq, &mut rig.resend);
-    assert_eq!(rig.slot.forward(&mut packet, &mut to, &mut rig.egress), Err(Dropped::CodecNotReceivable));
+    let mut to = sender(&mut rig.transport, &mut rig.transport_seq, &mut rig.resend, &mut rig.padding);
+    assert_eq!(
+        rig.slot.forward(&mut packet, Ahead::default(), &mut to, &mut rig.egress),
+        Err(Dropped::CodecNotReceivable)
+    );
     assert!(rig.egress.take_ready().is_none());
 }

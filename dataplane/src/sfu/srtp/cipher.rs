@@ -9,7 +9,7 @@ use aws_lc_rs::iv::FixedLength;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{INDEX_LEN, Profile, RTCP_HEADER_LEN, RTCP_INDEX_MASK};
+use super::{INDEX_LEN, PADDING_MAX, Profile, RTCP_HEADER_LEN, RTCP_INDEX_MASK};
 use crate::counters::Dropped;
 use crate::id::{ExtSeq, Ssrc};
 
@@ -76,7 +76,8 @@ impl Cipher {
         Some(Cipher::Gcm { key: LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?), salt })
     }
 
-    /// `out` is header, room for the payload (or the payload), room for the tag.
+    /// `out` is header, room for the payload (or the payload), room for the tag. Room beyond a payload that is elsewhere
+    /// becomes RTP padding, at most 255 bytes.
     pub(super) fn seal_rtp(
         &self,
         ssrc: Ssrc,
@@ -86,21 +87,30 @@ impl Cipher {
         out: &mut [u8],
     ) -> Result<(), Dropped> {
         let (header, body) = out.split_at_mut(header_len);
-        let (body, tag) = body.split_at_mut(body.len() - self.tag_len());
+        let tag_at = body.len() - self.tag_len();
         match self {
             Cipher::Gcm { key, salt } => {
                 let nonce = gcm_rtp_nonce(salt, ssrc, index);
                 match payload {
                     Source::Elsewhere(payload) => {
-                        key.seal_out_of_place_scatter(nonce, Aad::from(&*header), payload, body, &[], tag)
+                        let (padding, padding_len) = padding(tag_at - payload.len());
+                        let (body, rest) = body.split_at_mut(payload.len());
+                        let (padding, aad) = (&padding[..padding_len], Aad::from(&*header));
+                        key.seal_out_of_place_scatter(nonce, aad, payload, body, padding, rest)
                     }
-                    Source::InPlace => key.seal_in_place_scatter(nonce, Aad::from(&*header), body, &[], tag),
+                    Source::InPlace => {
+                        let (body, tag) = body.split_at_mut(tag_at);
+                        key.seal_in_place_scatter(nonce, Aad::from(&*header), body, &[], tag)
+                    }
                 }
                 .map_err(unsealed)
             }
             Cipher::Cm { key, salt, auth } => {
+                let (body, tag) = body.split_at_mut(tag_at);
                 if let Source::Elsewhere(payload) = payload {
-                    body.copy_from_slice(payload);
+                    let (padding, padding_len) = padding(body.len() - payload.len());
+                    body[..payload.len()].copy_from_slice(payload);
+                    body[payload.len()..].copy_from_slice(&padding[..padding_len]);
                 }
                 cm_apply(key, salt, ssrc, index.0, body).map_err(unsealed)?;
                 tag.copy_from_slice(&cm_tag(auth, &[header, body, &index.roc().to_be_bytes()]));
@@ -225,6 +235,15 @@ impl Drop for Cipher {
 
 /// The AES-CM pseudo-random function with key derivation rate 0 (RFC 3711 §4.3.3). A 96-bit salt is filled up with
 /// zeros on the right (RFC 7714 §11).
+/// Zeros and their count in the last octet (RFC 3550 §5.1), and how many bytes of it are meant.
+fn padding(len: usize) -> ([u8; PADDING_MAX], usize) {
+    let mut padding = [0; PADDING_MAX];
+    if let Some(last) = len.checked_sub(1) {
+        padding[last] = len as u8;
+    }
+    (padding, len)
+}
+
 fn derive(master_key: &[u8], master_salt: &[u8], label: u8, out: &mut [u8]) -> Result<(), Unspecified> {
     let mut block = [0; AES_BLOCK_LEN];
     block[..master_salt.len()].copy_from_slice(master_salt);
