@@ -45,7 +45,7 @@ pub struct Limits {
     pub keyframe_interval: Duration,
     /// Blocks of the send buffer per worker, 32 KiB each; touched only when used.
     pub egress_blocks: usize,
-    /// Segments of one segmented send; 1 sends every packet by itself.
+    /// Packets of one train; 1 sends every packet by itself.
     pub segments_max: usize,
     /// Largest outgoing datagram in bytes: fits IPv6 minimum paths with tunnels (RFC 8834 §4.5 in spirit).
     pub datagram_max: usize,
