@@ -537,7 +537,7 @@ fn a_timeout_below_a_millisecond_is_not_rounded_up(world: &mut World) {
     }
 }
 
-fn the_granted_buffers_are_known(world: &mut World) {
+fn the_granted_buffers_are_known(world: &World) {
     let buffers = world.net.buffers();
     // Every kernel's default limit is above what the tests ask for.
     assert_eq!((buffers.receive_bytes, buffers.send_bytes), (128 << 10, 128 << 10));
