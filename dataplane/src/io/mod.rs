@@ -2,6 +2,10 @@
 //!
 //! One [`Net`] per worker, opened on the worker's own thread. A worker's turn is
 //! `wait` → `next_datagram` until `None` → `flush`; see [`Net::wait`] for what wakes it.
+//!
+//! Datagrams are received one by one, without UDP_GRO. It halves the cost of what arrives aggregated (bursts of 10 over
+//! loopback: 0.36 instead of 0.91 µs a packet) and changes nothing for what does not, which is what browsers send; and
+//! received packets are few beside forwarded ones. Its price would be receive buffers of 64 KiB instead of 2 KiB.
 
 mod affinity;
 mod mio;
