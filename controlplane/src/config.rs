@@ -73,6 +73,7 @@ pub(crate) enum Io {
     Auto,
     Uring,
     Mio,
+    Sendto,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -174,6 +175,7 @@ impl From<Io> for IoChoice {
             Io::Auto => IoChoice::Auto,
             Io::Uring => IoChoice::Uring,
             Io::Mio => IoChoice::Mio,
+            Io::Sendto => IoChoice::Sendto,
         }
     }
 }

@@ -238,6 +238,10 @@ fn announce(
     if let Some(why) = server.hall.media.why_not_uring() {
         log::write(&Entry::NotUring { why });
     }
+    // The same kernel grants every worker the same.
+    if let Some(why) = server.hall.media.workers().iter().find_map(|worker| worker.buffers.short_of()) {
+        log::write(&Entry::SmallBuffers { why: &why });
+    }
     let host = match (address.ip(), server.announced.first()) {
         (ip, _) if ip.is_loopback() => format!("localhost:{}", address.port()),
         (ip, Some(reachable)) if ip.is_unspecified() => {

@@ -45,7 +45,7 @@ pub struct Limits {
     pub keyframe_interval: Duration,
     /// Blocks of the send buffer per worker, 32 KiB each; touched only when used.
     pub egress_blocks: usize,
-    /// Segments of one segmented send; 1 sends every packet by itself.
+    /// Packets of one train; 1 sends every packet by itself.
     pub segments_max: usize,
     /// Longest time that packets wait so that trains grow, reached when the core is busy; 0 lets them leave at the end of
     /// each turn. More than a few milliseconds would be heard in a conversation.

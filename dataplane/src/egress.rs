@@ -57,7 +57,7 @@ struct Block {
 }
 
 /// UDP_SEGMENT refuses more than 64 segments before Linux 6.9.
-const SEGMENTS_MAX: usize = 64;
+pub(crate) const SEGMENTS_MAX: usize = 64;
 
 /// A segmented send must fit one IP packet of 65,535 bytes, headers included.
 const TRAIN_BYTES_MAX: usize = 65_000;

@@ -26,7 +26,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 pub use config::{Config, Limits};
 
 use crate::id::{Ssrc, WorkerId};
-use crate::io::{Net, SocketOptions, Waker};
+use crate::io::{Net, SocketBuffers, SocketOptions, Waker};
 use crate::link::{Command, Event};
 use crate::sfu::dtls::Certificate;
 use crate::sfu::ice::IceCredentials;
@@ -50,6 +50,7 @@ pub struct WorkerInfo {
     pub port: u16,
     pub core: Option<usize>,
     pub backend: &'static str,
+    pub buffers: SocketBuffers,
 }
 
 /// The worker's command queue is full, or the worker has stopped.
@@ -67,6 +68,7 @@ struct Link {
 struct Ready {
     port: u16,
     backend: &'static str,
+    buffers: SocketBuffers,
     waker: Waker,
     why_not_uring: Option<String>,
     pinned: Option<usize>,
@@ -108,7 +110,15 @@ impl DataPlane {
                 match open(&config, port) {
                     Ok((net, why_not_uring)) => {
                         let (port, backend, waker) = (net.port(), net.backend(), net.waker());
-                        let _ = ready_sender.send(Ok(Ready { port, backend, waker, why_not_uring, pinned }));
+                        let buffers = net.buffers();
+                        let _ = ready_sender.send(Ok(Ready {
+                            port,
+                            backend,
+                            buffers,
+                            waker,
+                            why_not_uring,
+                            pinned,
+                        }));
                         Worker::new(
                             id,
                             net,
@@ -134,6 +144,7 @@ impl DataPlane {
                 port: ready.port,
                 core: ready.pinned,
                 backend: ready.backend,
+                buffers: ready.buffers,
             });
             plane.links.push(Link { commands, waker: ready.waker, thread: Some(thread) });
         }
@@ -202,6 +213,7 @@ fn open(config: &Config, port: u16) -> std::io::Result<(Net, Option<String>)> {
         port,
         receive_buffer_bytes: config.limits.receive_buffer_bytes,
         send_buffer_bytes: config.limits.send_buffer_bytes,
+        trains_off: config.limits.segments_max == 1,
     };
     Net::open(config.io, &options)
 }

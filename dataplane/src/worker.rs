@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 
 use crate::config::{Config, Limits};
-use crate::egress::Egress;
+use crate::egress::{Egress, SEGMENTS_MAX};
 use crate::id::WorkerId;
 use crate::io::Net;
 use crate::link::{Command, Event, Snapshot};
@@ -73,7 +73,9 @@ impl Worker {
             egress: Egress::new(
                 limits.egress_blocks.max(blocks_min * 2),
                 EGRESS_BLOCK_BYTES,
-                limits.segments_max,
+                // With trains off they are made all the same, and `io` sends them packet by packet: the comparison is of
+                // system calls, not of memory.
+                if limits.segments_max == 1 { SEGMENTS_MAX } else { limits.segments_max },
             ),
             rooms: Rooms::new(certificate, limits, epoch, random),
             net,
