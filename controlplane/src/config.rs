@@ -62,6 +62,10 @@ pub(crate) struct Media {
     pub(crate) consent_seconds: u64,
     /// Packets of one segmented send; 1 switches segmentation off.
     pub(crate) segments_max: usize,
+    /// Longest time in microseconds that packets wait for others to the same receiver, reached when the core is busy.
+    pub(crate) tick_max_us: u64,
+    /// Padding that may be added to make packets of one train equal, in percent of what a receiver gets.
+    pub(crate) padding_max_percent: u8,
     /// Socket buffers per worker; the kernel's `net.core.rmem_max` and `wmem_max` cap them.
     pub(crate) receive_buffer_bytes: usize,
     pub(crate) send_buffer_bytes: usize,
@@ -149,6 +153,8 @@ impl Default for Media {
             io: Io::Auto,
             consent_seconds: limits.consent.as_secs(),
             segments_max: limits.segments_max,
+            tick_max_us: limits.tick_max.as_micros() as u64,
+            padding_max_percent: limits.padding_max_percent,
             receive_buffer_bytes: limits.receive_buffer_bytes,
             send_buffer_bytes: limits.send_buffer_bytes,
         }
@@ -269,6 +275,16 @@ impl Config {
         }
         if !(5..=30).contains(&self.media.consent_seconds) {
             return wrong("media", "consent_seconds", "5 to 30 (RFC 7675 allows no more)");
+        }
+        if self.media.tick_max_us > 10_000 {
+            return wrong("media", "tick_max_us", "0 to 10000: more would be heard in a conversation");
+        }
+        if self.media.padding_max_percent > 25 {
+            return wrong(
+                "media",
+                "padding_max_percent",
+                "0 to 25: more costs receivers more than it saves here",
+            );
         }
         if !(1..=64).contains(&self.media.segments_max) {
             return wrong("media", "segments_max", "1 to 64 (the kernel's UDP_MAX_SEGMENTS)");

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use saal_dataplane::counters::Dropped;
+use saal_dataplane::io::TRAIN_CLASSES;
 use saal_dataplane::link::Snapshot;
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
@@ -139,6 +140,25 @@ fn write_workers(page: &mut String, rows: &[Row]) {
             }
         }
     }
+    head(page, "saal_busy_seconds_total", "counter", "Time that the worker did not wait.");
+    for (number, snapshot) in rows {
+        let Some(snapshot) = snapshot else { continue };
+        let seconds = snapshot.counters.busy_ns as f64 / 1e9;
+        let _ = writeln!(page, "saal_busy_seconds_total{{worker=\"{number}\"}} {seconds:.3}");
+    }
+    head(page, "saal_train_packets", "histogram", "Packets per send operation.");
+    for (number, snapshot) in rows {
+        let Some(snapshot) = snapshot else { continue };
+        let mut sum = 0;
+        for (count, longest) in snapshot.io.trains.iter().zip(TRAIN_CLASSES) {
+            sum += count;
+            line(page, "saal_train_packets_bucket", &format!("worker=\"{number}\",le=\"{longest}\""), sum);
+        }
+        let worker = format!("worker=\"{number}\"");
+        line(page, "saal_train_packets_bucket", &format!("{worker},le=\"+Inf\""), snapshot.io.sends);
+        line(page, "saal_train_packets_sum", &worker, snapshot.io.datagrams_out);
+        line(page, "saal_train_packets_count", &worker, snapshot.io.sends);
+    }
     head(page, "saal_dropped_total", "counter", "What arrived and was not used.");
     for (number, snapshot) in rows {
         let Some(snapshot) = snapshot else { continue };
@@ -151,10 +171,16 @@ fn write_workers(page: &mut String, rows: &[Row]) {
 
 type Column = (&'static str, &'static str, &'static str, fn(&Snapshot) -> u64);
 
-const WORKER: [Column; 17] = [
+const WORKER: [Column; 19] = [
     ("saal_worker_rooms", "gauge", "Rooms on this worker.", |s| s.counters.rooms),
     ("saal_worker_participants", "gauge", "Participants on this worker.", |s| s.counters.participants),
     ("saal_turns_total", "counter", "Turns of the worker's loop.", |s| s.counters.turns),
+    ("saal_tick_microseconds", "gauge", "Longest that packets wait now so that trains grow.", |s| {
+        s.counters.tick_us
+    }),
+    ("saal_padding_bytes_total", "counter", "RTP padding that evened out trains.", |s| {
+        s.counters.padding_bytes
+    }),
     ("saal_rtp_in_total", "counter", "RTP packets that arrived.", |s| s.counters.rtp_in),
     ("saal_rtcp_in_total", "counter", "RTCP packets that arrived.", |s| s.counters.rtcp_in),
     ("saal_rtp_forwarded_total", "counter", "RTP packets sent on.", |s| s.counters.rtp_forwarded),

@@ -129,6 +129,8 @@ pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
             participants_per_room_max: config.rooms.participants_max,
             slots_max: config.rooms.audio_slots + config.rooms.video_slots,
             segments_max: media.segments_max,
+            tick_max: Duration::from_micros(media.tick_max_us),
+            padding_max_percent: media.padding_max_percent,
             receive_buffer_bytes: media.receive_buffer_bytes,
             send_buffer_bytes: media.send_buffer_bytes,
             ..Limits::default()

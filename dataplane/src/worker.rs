@@ -197,7 +197,9 @@ const BUSY_HIGH: u32 = 90;
 
 impl Pace {
     fn new(now: Instant, limits: &Limits) -> Pace {
-        let Limits { tick_max, padding_max_percent, .. } = *limits;
+        let Limits { tick_max, segments_max, .. } = *limits;
+        // Without trains there is nothing to even out.
+        let padding_max_percent = if segments_max == 1 { 0 } else { limits.padding_max_percent };
         Pace { tick_max, padding_max_percent, since: now, busy: Duration::ZERO, tick: Duration::ZERO }
     }
 

@@ -223,6 +223,8 @@ pub struct IoCounters {
     pub bytes_in: u64,
     /// Send operations; a segmented send counts once.
     pub sends: u64,
+    /// The same by length: how many carried at most as many packets as [`TRAIN_CLASSES`] says, the last all longer ones.
+    pub trains: [u64; TRAIN_CLASSES.len() + 1],
     pub datagrams_out: u64,
     pub bytes_out: u64,
     /// Send operations that the kernel refused; what they carried is lost.
@@ -233,6 +235,9 @@ pub struct IoCounters {
     pub rearmed: u64,
 }
 
+/// Upper bounds of the train lengths that are counted apart, in packets.
+pub const TRAIN_CLASSES: [u64; 6] = [1, 3, 7, 11, 15, 31];
+
 impl IoCounters {
     fn received(&mut self, len: usize) {
         self.datagrams_in += 1;
@@ -241,6 +246,7 @@ impl IoCounters {
 
     fn sent(&mut self, datagrams: u64, bytes: usize) {
         self.sends += 1;
+        self.trains[TRAIN_CLASSES.partition_point(|&longest| longest < datagrams)] += 1;
         self.datagrams_out += datagrams;
         self.bytes_out += bytes as u64;
     }
