@@ -4,6 +4,8 @@ use super::figures::{Comparison, comparisons};
 use super::format::{count, figure, loss, plain, share};
 use super::result::{Ended, Quantiles, Report, Run, Step};
 
+const WIDTH: usize = 100;
+
 /// The steps of one run, for its end.
 pub fn run(run: &Run) -> String {
     let mut rows = vec![
@@ -36,9 +38,9 @@ pub fn run(run: &Run) -> String {
     out += &aligned(&rows, &[9]);
     for (step, reason) in run.steps.iter().filter_map(|step| Some((step, step.generator.saturated.as_ref()?)))
     {
-        out += &format!("not measured with {}: {}\n", count(step.participants as u64), plain(reason));
+        out += &wrapped(&format!("not measured with {}: {}", count(step.participants as u64), plain(reason)));
     }
-    out + &ended(run) + "\n"
+    out + &wrapped(&ended(run))
 }
 
 /// Contestants side by side, a table for each scenario.
@@ -136,6 +138,26 @@ fn quantiles(latency: &Quantiles) -> [String; 3] {
 
 fn dash() -> String {
     "–".to_owned()
+}
+
+/// Lines of whole words, up to the width of a table.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let long = word.chars().count();
+        if width > 0 && width + 1 + long > WIDTH {
+            out.push('\n');
+            width = 0;
+        } else if width > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += long;
+    }
+    out.push('\n');
+    out
 }
 
 /// Columns as wide as their widest cell, figures to the right, those in `words` to the left.
