@@ -16,7 +16,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 pub fn render(report: &Report) -> String {
     let scenarios = comparisons(report);
-    let sections: String = scenarios.iter().enumerate().map(|(i, of)| scenario(i, of)).collect();
+    let speaker = speaker(&scenarios).map(|row| row.run);
+    let sections: String = scenarios.iter().enumerate().map(|(i, of)| scenario(i, of, speaker)).collect();
     format!(
         r#"<!DOCTYPE html>
 <html lang="en">
@@ -51,11 +52,7 @@ pub fn render(report: &Report) -> String {
 
 /// The answer: one sentence, four figures, and a table of all scenarios.
 fn summary(scenarios: &[Comparison<'_>]) -> String {
-    // The scenario that carried most people speaks first.
-    let people = |of: &&Comparison<'_>| {
-        of.best().and_then(|row| row.run.carried()).map_or(0, |step| step.participants)
-    };
-    let Some(best) = scenarios.iter().rev().max_by_key(people).and_then(|of| of.best()) else {
+    let Some(best) = speaker(scenarios) else {
         return r#"<section class="card hero"><p class="says">This report holds no runs.</p></section>"#
             .to_owned();
     };
@@ -79,6 +76,12 @@ fn summary(scenarios: &[Comparison<'_>]) -> String {
         tiles(run),
         limits_note(run),
     )
+}
+
+/// The run that the summary is about: of the scenario that carried most people.
+fn speaker<'r, 'a>(scenarios: &'r [Comparison<'a>]) -> Option<&'r Row<'a>> {
+    let people = |row: &&Row<'_>| row.run.carried().map_or(0, |step| step.participants);
+    scenarios.iter().rev().filter_map(Comparison::best).max_by_key(people)
 }
 
 /// The sentence that a reader takes along.
@@ -197,7 +200,7 @@ fn asked_total(asked: &Asked) -> String {
     count((asked.rooms * (asked.publishers_per_room + asked.viewers_per_room)) as u64)
 }
 
-fn scenario(index: usize, of: &Comparison<'_>) -> String {
+fn scenario(index: usize, of: &Comparison<'_>, speaker: Option<&Run>) -> String {
     let Some(best) = of.best() else { return String::new() };
     let run = best.run;
     let comparison = if of.rows.len() > 1 { contestants(index, of) } else { String::new() };
@@ -207,10 +210,10 @@ fn scenario(index: usize, of: &Comparison<'_>) -> String {
         .enumerate()
         .map(|(i, row)| one_run(&format!("run-{index}-{i}"), row, std::ptr::eq(row.run, run)))
         .collect();
-    let says = if of.rows.len() > 1 || index > 0 {
-        format!(r#"<p class="says measure">{}</p>"#, says(run))
-    } else {
-        String::new()
+    let says = match speaker {
+        // The summary has said it.
+        Some(speaker) if std::ptr::eq(speaker, run) => String::new(),
+        Some(_) | None => format!(r#"<p class="says measure">{}</p>"#, says(run)),
     };
     format!(
         r#"<section aria-labelledby="scenario-{index}"><h2 id="scenario-{index}">Scenario: {}</h2>
@@ -236,7 +239,7 @@ fn asked(asked: &Asked) -> String {
         ("In each room", people),
         ("Video of each sender", rate(asked.video_bps)),
         ("Audio of each sender", rate(asked.audio_bps)),
-        ("Measured for each load", format!("{} s", figure(asked.seconds_per_step))),
+        ("Measured for each load", format!("{} s", (asked.seconds_per_step * 10.0).round() / 10.0)),
     ])
 }
 
@@ -528,7 +531,7 @@ fn machine(report: &Report) -> String {
     let machine = &report.machine;
     format!(
         r#"<section aria-labelledby="machine"><h2 id="machine">Machine and command</h2><div class="card"><dl class="facts">{}</dl>
-<h4 style="margin-top:20px">To repeat it</h4><p><code>{}</code></p></div></section>
+<h4 class="repeat">To repeat it</h4><p><code>{}</code></p></div></section>
 "#,
         facts(&[
             ("Processor", escape(&machine.cpu)),

@@ -6,7 +6,7 @@ use super::result::{Quantiles, Run, Step};
 
 const WIDTH: f64 = 440.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 424.0;
+const RIGHT: f64 = 414.0;
 /// Share up to which latencies are drawn, in powers of ten of what is left: 99.9 %.
 const NINES: f64 = 3.0;
 
@@ -216,7 +216,7 @@ impl Scale {
         let within = |step: &f64| (self.low..=self.high).contains(step);
         let all: Vec<f64> = one_two_five().filter(within).collect();
         match all.len() {
-            0..=6 => all,
+            0..=8 => all,
             _ => all.into_iter().filter(|step| step.log10().fract() == 0.0).collect(),
         }
     }
@@ -227,10 +227,10 @@ fn one_two_five() -> impl DoubleEndedIterator<Item = f64> {
     (0..12).flat_map(|power| [1.0, 2.0, 5.0].map(|n| n * 10f64.powi(power)))
 }
 
-/// Four to eight steps of 1, 2 or 5 times a power of ten.
+/// Three to seven steps of 1, 2 or 5 times a power of ten.
 fn linear_step(most: f64) -> f64 {
-    let power = 10f64.powf((most / 4.0).log10().floor());
-    let step = [5.0, 2.0, 1.0].map(|n| n * power).into_iter().find(|step| most / step >= 4.0);
+    let power = 10f64.powf((most / 3.0).log10().floor());
+    let step = [5.0, 2.0, 1.0].map(|n| n * power).into_iter().find(|step| most / step >= 3.0);
     step.unwrap_or(power)
 }
 
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(Scale::logarithmic(20.0, 900_000.0, 0.0, 1.0).ticks(), [100.0, 1e3, 1e4, 1e5, 1e6]);
         for most in [0.01, 0.3, 1.0, 2.0, 3.7, 25.0, 999.0, 12_345.0] {
             let ticks = Scale::linear(most, 0.0, 1.0).ticks();
-            assert!((4..=10).contains(&ticks.len()), "{most}: {ticks:?}");
+            assert!((4..=9).contains(&ticks.len()), "{most}: {ticks:?}");
             assert!(*ticks.last().expect("there are ticks") >= most, "{most}: {ticks:?}");
         }
     }
