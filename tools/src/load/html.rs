@@ -66,8 +66,8 @@ fn summary(scenarios: &[Comparison<'_>]) -> String {
     format!(
         r#"<section class="card hero" aria-label="Summary"><p class="says">{}</p>{about}{}{}</section>
 <section class="card" aria-labelledby="in-numbers"><h3 id="in-numbers">What was asked for, and what was carried</h3>
+<p class="caption">Each scenario at the largest load that was carried in full. A load is one participant count; it is carried when loss and latency stay within the scenario's limits.</p>
 <div class="scroll" tabindex="0" role="region" aria-labelledby="in-numbers"><table>
-<caption>Each scenario at the largest load that was carried in full. A load is one participant count; it is carried when loss and latency stay within the scenario's limits.</caption>
 <thead><tr><th scope="col" class="t">Scenario</th><th scope="col">asked for</th><th scope="col">carried</th><th scope="col">per core</th><th scope="col">per Gbit/s</th><th scope="col">out of the server</th><th scope="col">latency p99</th><th scope="col">loss</th></tr></thead>
 <tbody>{all}</tbody></table></div>
 <p class="small soft plainly"><b>≥</b> The limit lies beyond this figure: the server carried everything that could be tried.</p></section>
@@ -185,10 +185,12 @@ fn summary_row(row: &Row<'_>) -> String {
             r#"<tr class="void"><th scope="row" class="t">{name}</th><td>{asked}</td><td class="t" colspan="6">{why}</td></tr>"#
         );
     };
+    let beyond = if run.limit_is_beyond() { "≥ " } else { "" };
     format!(
         r#"<tr><th scope="row" class="t">{name}</th><td>{asked}</td><td><b>{}</b></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"#,
         at_least(run, step),
-        run.participants_per_core().map_or(NONE.to_owned(), |people| figure(people.floor())),
+        run.participants_per_core()
+            .map_or(NONE.to_owned(), |people| format!("{beyond}{}", figure(people.floor()))),
         step.participants_per_gbit().map_or(NONE.to_owned(), figure),
         rate_bps(step.delivered_bps),
         quantile(&step.latency, step.latency.p99_us),
@@ -310,8 +312,8 @@ fn contestants(index: usize, of: &Comparison<'_>) -> String {
     let repeated = repeated.map_or_else(String::new, |runs| format!(" Median of {runs} runs."));
     format!(
         r#"<div class="card"><h3 id="cpu-{index}">CPU time of the server for each packet that it delivered</h3>
+<p class="caption">Less is better. Compared {at}.{repeated}</p>
 <div class="scroll" tabindex="0" role="region" aria-labelledby="cpu-{index}"><table class="bars">
-<caption>Less is better. Compared {at}.{repeated}</caption>
 <thead><tr><th scope="col" class="t">Contestant</th><th scope="col"><span class="visually-hidden">bar</span></th><th scope="col">per packet</th>{}{}<th scope="col">carried</th><th scope="col">delivered</th><th scope="col">p50</th><th scope="col">p99</th><th scope="col">p99.9</th></tr></thead>
 <tbody>{rows}</tbody></table></div>{drawn}</div>
 "#,

@@ -110,7 +110,7 @@ pub(crate) fn ramp(caption: &Caption<'_>, run: &Run) -> Option<String> {
         body += &format!(
             r#"<text class="strong" x="{beside:.1}" y="{:.1}" text-anchor="{anchor}">{word}: {}</text>"#,
             upper.0 - 4.0,
-            knee.participants
+            figure_of_people(knee.participants as f64)
         );
     }
 
