@@ -183,7 +183,7 @@ fn compared() -> Report {
 fn written(name: &str, report: &Report) -> String {
     let page = html::render(report);
     let path = format!("{}/report-{name}.html", env!("CARGO_TARGET_TMPDIR"));
-    std::fs::write(&path, &page).unwrap();
+    std::fs::write(&path, &page).expect("the page is kept");
     check_form(&page);
     page
 }
@@ -202,7 +202,7 @@ fn check_form(page: &str) {
             assert_eq!(open.pop(), Some(name), "closed out of order, before {:.80}", rest);
             continue;
         }
-        let name = tag.split([' ', '/']).next().unwrap();
+        let name = tag.split([' ', '/']).next().expect("a tag has a name");
         assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "<{tag}>");
         assert_ne!(name, "script");
         let mut attributes = tag[name.len()..].trim_end_matches('/').trim();
