@@ -1,3 +1,4 @@
 //! What the tools are made of.
 
 pub mod impair;
+pub mod load;
