@@ -68,6 +68,9 @@ struct Screens {
     slots: Vec<(SlotIndex, Option<Picture>)>,
 }
 
+/// A refusal: the status and the code of the error.
+struct No(StatusCode, &'static str);
+
 type Picture = (ParticipantId, SourceKind);
 
 /// A viewer cannot say how large it draws: it gets the best layer there is.
@@ -111,7 +114,8 @@ pub(crate) async fn answer(
         ([_], _) => method_not_allowed("POST, OPTIONS"),
         (["session", _], &Method::OPTIONS) => options("DELETE, OPTIONS"),
         (["session", id], &Method::DELETE) => match end(server, request.headers(), door, id) {
-            Ok(answer) | Err(answer) => answer,
+            Ok(()) => Answer::default(),
+            Err(no) => no.into(),
         },
         // PATCH too: an ICE-lite server with all its candidates in the answer has no use for a client's (RFC 9725 §4.3).
         (["session", _], _) => method_not_allowed("DELETE, OPTIONS"),
@@ -130,23 +134,22 @@ async fn begin(
     door: Door,
     room: &str,
 ) -> Result<Answer, Answer> {
-    let room = admit(server, request.headers(), client, room)?;
+    let room = admit(server, request.headers(), client, room).map_err(Answer::from)?;
     if !is_sdp(request.headers()) {
-        return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-sdp"));
+        return Err(No(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-sdp").into());
     }
     let body = api::bytes(request).await?;
-    let text = std::str::from_utf8(&body).map_err(|_| bad_offer(BadOffer::Malformed))?;
-    let negotiated = negotiate(server, door, text)?;
+    let negotiated = negotiate(server, door, &body)?;
     let participant = ParticipantId(random::u64());
-    let place =
-        server.whip.borrow_mut().connections.opened(client).ok_or_else(|| refused(server, Refused::Busy))?;
+    let place = server.whip.borrow_mut().connections.opened(client);
+    let place = place.ok_or_else(|| refused(server, Refused::Busy))?;
     let entered = enter(server, door, room, participant, &negotiated);
     let (sdp, notes) = match entered {
         Ok(entered) => entered,
         Err(reason) => {
             server.hall.with(|rooms| rooms.leave(participant));
             server.whip.borrow_mut().connections.closed(&place);
-            return Err(refused(server, reason));
+            return Err(refused(server, reason).into());
         }
     };
     let id = random::token();
@@ -165,8 +168,8 @@ async fn begin(
 }
 
 /// The token's room. An absent room, a missing and a wrong token get the same answer (RFC 6750 §3).
-fn admit(server: &Server, headers: &HeaderMap, client: ClientAddr, room: &str) -> Result<RoomId, Answer> {
-    let name = room_name(room).ok_or_else(|| error(StatusCode::NOT_FOUND, "not-found"))?;
+fn admit(server: &Server, headers: &HeaderMap, client: ClientAddr, room: &str) -> Result<RoomId, No> {
+    let name = room_name(room).ok_or(No(StatusCode::NOT_FOUND, "not-found"))?;
     let hall = &server.hall;
     let token = token_sha256(headers);
     // With the right token nobody's guessing keeps a stream out.
@@ -174,13 +177,14 @@ fn admit(server: &Server, headers: &HeaderMap, client: ClientAddr, room: &str) -
         return Ok(room);
     }
     if !hall.may_try(client, name.key()) {
-        return Err(error(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"));
+        return Err(No(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"));
     }
     hall.on_failure(client, name.key());
     Err(refused(server, Refused::NotAdmitted))
 }
 
-fn negotiate(server: &Server, door: Door, text: &str) -> Result<Negotiated, Answer> {
+fn negotiate(server: &Server, door: Door, body: &[u8]) -> Result<Negotiated, No> {
+    let text = std::str::from_utf8(body).map_err(|_| bad_offer(BadOffer::Malformed))?;
     let offer = sdp::parse(text).map_err(bad_offer)?;
     let rooms = &server.config.rooms;
     let (sources, limits) = match door {
@@ -194,7 +198,7 @@ fn negotiate(server: &Server, door: Door, text: &str) -> Result<Negotiated, Answ
     let fresh = &mut || server.hall.media.ssrc();
     let (spec, roles) = sdp::negotiate(&offer, &sources, &mut held, limits, fresh).map_err(bad_offer)?;
     if spec.sources.is_empty() && spec.slots.is_empty() {
-        return Err(error(StatusCode::NOT_ACCEPTABLE, "nothing-in-common"));
+        return Err(No(StatusCode::NOT_ACCEPTABLE, "nothing-in-common"));
     }
     Ok(Negotiated { offer, spec, roles })
 }
@@ -267,10 +271,10 @@ async fn attend(
     server.whip.borrow_mut().close(&key);
 }
 
-fn end(server: &Server, headers: &HeaderMap, door: Door, id: &str) -> Result<Answer, Answer> {
+fn end(server: &Server, headers: &HeaderMap, door: Door, id: &str) -> Result<(), No> {
     let key = random::sha256(id.as_bytes());
     let session = server.whip.borrow().find(&key, door);
-    let Some((room, participant)) = session else { return Err(error(StatusCode::NOT_FOUND, "no-session")) };
+    let Some((room, participant)) = session else { return Err(No(StatusCode::NOT_FOUND, "no-session")) };
     // Proxies keep URLs in their logs, so the URL alone is not enough.
     let is_theirs =
         |rooms: &Rooms| token_sha256(headers).is_some_and(|token| rooms.has_media_token(room, &token));
@@ -279,9 +283,7 @@ fn end(server: &Server, headers: &HeaderMap, door: Door, id: &str) -> Result<Ans
     }
     server.hall.with(|rooms| rooms.leave(participant));
     server.whip.borrow_mut().close(&key);
-    let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::OK;
-    Ok(answer)
+    Ok(())
 }
 
 fn options(allowed: &'static str) -> Answer {
@@ -294,27 +296,22 @@ fn options(allowed: &'static str) -> Answer {
     answer
 }
 
-fn refused(server: &Server, reason: Refused) -> Answer {
+fn refused(server: &Server, reason: Refused) -> No {
     server.hall.on_refused(reason);
-    let (status, code, header) = match reason {
-        Refused::NotAdmitted => {
-            (StatusCode::UNAUTHORIZED, "not-admitted", (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
-        }
-        Refused::Full => (StatusCode::SERVICE_UNAVAILABLE, "full", (RETRY_AFTER, RETRY_AFTER_S)),
+    match reason {
+        Refused::NotAdmitted => No(StatusCode::UNAUTHORIZED, "not-admitted"),
+        Refused::Full => No(StatusCode::SERVICE_UNAVAILABLE, "full"),
         Refused::Busy | Refused::BadMessage | Refused::TooManyAttempts => {
-            (StatusCode::SERVICE_UNAVAILABLE, "busy", (RETRY_AFTER, RETRY_AFTER_S))
+            No(StatusCode::SERVICE_UNAVAILABLE, "busy")
         }
-    };
-    let mut answer = error(status, code);
-    answer.headers_mut().insert(header.0, header.1);
-    answer
+    }
 }
 
 /// What is no session description is 400; one that we cannot serve is 422.
-fn bad_offer(why: BadOffer) -> Answer {
+fn bad_offer(why: BadOffer) -> No {
     match why {
-        BadOffer::TooLong | BadOffer::TooManyLines => error(StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
-        BadOffer::Malformed => error(StatusCode::BAD_REQUEST, "bad-sdp"),
+        BadOffer::TooLong | BadOffer::TooManyLines => No(StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+        BadOffer::Malformed => No(StatusCode::BAD_REQUEST, "bad-sdp"),
         BadOffer::NoMid
         | BadOffer::DuplicateMid
         | BadOffer::NoBundle
@@ -323,7 +320,20 @@ fn bad_offer(why: BadOffer) -> Answer {
         | BadOffer::NoSha256Fingerprint
         | BadOffer::BadSetup
         | BadOffer::UnknownSource
-        | BadOffer::DuplicateSource => error(StatusCode::UNPROCESSABLE_ENTITY, "unusable-sdp"),
+        | BadOffer::DuplicateSource => No(StatusCode::UNPROCESSABLE_ENTITY, "unusable-sdp"),
+    }
+}
+
+impl From<No> for Answer {
+    fn from(No(status, code): No) -> Answer {
+        let mut answer = error(status, code);
+        if status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        answer
     }
 }
 
