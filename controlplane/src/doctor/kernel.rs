@@ -19,7 +19,7 @@ pub(super) fn gather(config: &Config) -> Vec<Finding> {
     vec![
         version(&line("/proc/sys/kernel/osrelease").unwrap_or_default()),
         backend(config.media.io, &try_backend(plane_config), &status),
-        locked_memory(&limits),
+        locked_memory(&limits, workers),
         open_files(&limits, config.http.connections_max, workers),
         buffer("rmem_max", number("/proc/sys/net/core/rmem_max"), config.media.receive_buffer_bytes),
         buffer("wmem_max", number("/proc/sys/net/core/wmem_max"), config.media.send_buffer_bytes),
@@ -108,16 +108,17 @@ fn soft_limit(limits: &str, name: &str) -> Option<Option<u64>> {
     }
 }
 
-/// What the rings of some workers need on kernels that count them, with room to spare.
-const LOCKED_MIN: u64 = 8 << 20;
+/// What the ring of a worker needs, twice.
+const LOCKED_PER_WORKER: u64 = 512 << 10;
 
-fn locked_memory(limits: &str) -> Finding {
+fn locked_memory(limits: &str, workers: usize) -> Finding {
     let name = "locked memory";
+    let wanted = LOCKED_PER_WORKER * workers as u64;
     match soft_limit(limits, "Max locked memory") {
         Some(None) => Finding::ok(name, "unlimited"),
-        Some(Some(bytes)) if bytes >= LOCKED_MIN => Finding::ok(name, format!("{} KiB", bytes >> 10)),
-        Some(Some(bytes)) => Finding::warn(name, format!("{} KiB are allowed", bytes >> 10))
-            .means("Some kernels count io_uring's rings as locked memory; Saal then falls back to epoll.")
+        Some(Some(bytes)) if bytes >= wanted => Finding::ok(name, format!("{} KiB", bytes >> 10)),
+        Some(Some(bytes)) => Finding::warn(name, format!("{} KiB are allowed, {} may be needed", bytes >> 10, wanted >> 10))
+            .means("io_uring's memory counts as locked; when it is not enough for all workers, Saal runs over epoll.")
             .mend("systemctl edit saal   # [Service] LimitMEMLOCK=64M"),
         None => Finding::note(name, "unknown: /proc/self/limits cannot be read"),
     }
@@ -253,8 +254,12 @@ Max address space         unlimited            unlimited            bytes
     fn limits_are_compared_with_what_the_configuration_may_need() {
         assert_eq!(open_files(LIMITS, 4096, 4).finding, "1024 are allowed, 4192 may be needed");
         assert_eq!(open_files(LIMITS, 900, 4).mark, Mark::Ok);
-        assert_eq!(locked_memory(LIMITS).mark, Mark::Warn);
-        assert_eq!(locked_memory("Max locked memory         unlimited  unlimited  bytes\n").mark, Mark::Ok);
+        assert_eq!(locked_memory(LIMITS, 4).mark, Mark::Warn);
+        assert_eq!(locked_memory("Max locked memory  8388608  8388608  bytes\n", 4).mark, Mark::Ok);
+        assert_eq!(
+            locked_memory("Max locked memory         unlimited  unlimited  bytes\n", 4).mark,
+            Mark::Ok
+        );
         assert_eq!(soft_limit(LIMITS, "Max address space"), Some(None));
     }
 
