@@ -61,7 +61,9 @@ pub struct Secure {
 }
 
 struct Keys {
-    tx: Context,
+    /// `None` after [`Secure::take_rtp_sender`].
+    tx_rtp: Option<Context>,
+    tx_rtcp: Context,
     rx: Context,
 }
 
@@ -120,17 +122,23 @@ impl Secure {
         self.drain(out);
     }
 
+    /// The context that seals RTP, to be used on another thread. RTCP has an index of its own (RFC 3711 §3.2.1) and
+    /// stays here.
+    pub fn take_rtp_sender(&mut self) -> Option<Context> {
+        self.keys.as_mut()?.tx_rtp.take()
+    }
+
     pub fn seal_rtp(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        self.keys.as_mut()?.tx.encrypt_rtp(packet).ok().map(|bytes| bytes.to_vec())
+        self.keys.as_mut()?.tx_rtp.as_mut()?.encrypt_rtp(packet).ok().map(|bytes| bytes.to_vec())
     }
 
     /// Seals bytes that `rtp` could not write. `header` tells only their SSRC, sequence number and header length.
     pub fn seal_nonsense(&mut self, packet: &[u8], header: &rtp::header::Header) -> Option<Vec<u8>> {
-        self.keys.as_mut()?.tx.encrypt_rtp_with_header(packet, header).ok().map(|bytes| bytes.to_vec())
+        self.keys.as_mut()?.tx_rtp.as_mut()?.encrypt_rtp_with_header(packet, header).ok().map(|bytes| bytes.to_vec())
     }
 
     pub fn seal_rtcp(&mut self, compound: &[u8]) -> Option<Vec<u8>> {
-        self.keys.as_mut()?.tx.encrypt_rtcp(compound).ok().map(|bytes| bytes.to_vec())
+        self.keys.as_mut()?.tx_rtcp.encrypt_rtcp(compound).ok().map(|bytes| bytes.to_vec())
     }
 
     /// `None`: no keys yet, or not authentic. `webrtc-srtp` panics on shapes that no server of ours sends, so those
@@ -212,9 +220,13 @@ impl Keys {
             Context::new(key, &salt[..profile.salt_len()], profile, None, None)
                 .expect("the material is as long as the profile says")
         };
-        let client = context(client_key, client_salt);
-        let server = context(server_key, server_salt);
-        if active { Keys { tx: client, rx: server } } else { Keys { tx: server, rx: client } }
+        let client = || context(client_key, client_salt);
+        let server = || context(server_key, server_salt);
+        if active {
+            Keys { tx_rtp: Some(client()), tx_rtcp: client(), rx: server() }
+        } else {
+            Keys { tx_rtp: Some(server()), tx_rtcp: server(), rx: client() }
+        }
     }
 }
 

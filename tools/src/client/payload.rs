@@ -65,13 +65,23 @@ pub struct Vp8 {
     pub height: u16,
 }
 
-/// S, X and a 15-bit picture id, TL0PICIDX and TID in every packet, as libwebrtc writes them.
+/// A packet of a frame: [`vp8_head`], the stamp, filling.
 pub fn vp8(vp8: &Vp8, stamp: &Stamp, len: usize) -> Vec<u8> {
-    let start = if stamp.part == 0 { 0x10 } else { 0 };
-    let mut payload = vec![0x80 | start, 0x80 | 0x40 | 0x20];
+    let mut payload = Vec::with_capacity(len);
+    vp8_head(vp8, stamp.part == 0, &mut payload);
+    stamp.write(&mut payload);
+    payload.resize(len.max(payload.len()), 0xAA);
+    payload
+}
+
+/// S, X and a 15-bit picture id, TL0PICIDX and TID in every packet, as libwebrtc writes them; in a frame's first packet
+/// the frame's own head as well.
+pub fn vp8_head(vp8: &Vp8, first: bool, payload: &mut Vec<u8>) {
+    let start = if first { 0x10 } else { 0 };
+    payload.extend([0x80 | start, 0x80 | 0x40 | 0x20]);
     payload.extend((0x8000 | vp8.picture_id).to_be_bytes());
     payload.extend([vp8.tl0, 0]);
-    if stamp.part == 0 {
+    if first {
         // Frame tag: bit 0 is 0 in a keyframe, bit 4 is show_frame (RFC 6386 §9.1).
         payload.extend([u8::from(!vp8.keyframe) | 0x10, 0, 0]);
         if vp8.keyframe {
@@ -80,17 +90,20 @@ pub fn vp8(vp8: &Vp8, stamp: &Stamp, len: usize) -> Vec<u8> {
             payload.extend(vp8.height.to_le_bytes());
         }
     }
-    stamp.write(&mut payload);
-    payload.resize(len.max(payload.len()), 0xAA);
-    payload
 }
 
 pub fn read_opus(payload: &[u8]) -> Option<Stamp> {
     Stamp::read(payload.get(1..)?)
 }
 
-/// `keyframe` is true in the first packet of a keyframe only; the height is known there only.
 pub fn read_vp8(payload: &[u8]) -> Option<(Vp8, Stamp)> {
+    let (vp8, rest) = read_vp8_head(payload)?;
+    Some((vp8, Stamp::read(rest)?))
+}
+
+/// What [`vp8_head`] wrote, and what follows it. `keyframe` is true in the first packet of a keyframe only; the height
+/// is known there only.
+pub fn read_vp8_head(payload: &[u8]) -> Option<(Vp8, &[u8])> {
     let [descriptor, bits, id_high, id_low, tl0, _] = *payload.first_chunk()?;
     if descriptor & 0x80 == 0 || bits & 0xE0 != 0xE0 || id_high & 0x80 == 0 {
         return None;
@@ -106,7 +119,7 @@ pub fn read_vp8(payload: &[u8]) -> Option<(Vp8, Stamp)> {
             frame = frame.get(7..)?;
         }
     }
-    Some((vp8, Stamp::read(frame)?))
+    Some((vp8, frame))
 }
 
 #[cfg(test)]
