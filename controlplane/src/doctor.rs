@@ -7,6 +7,7 @@ mod cards;
 mod certificate;
 mod cores;
 mod ethtool;
+mod holder;
 mod kernel;
 mod listeners;
 mod network;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use saal_dataplane::probe;
 
-use super::{Finding, line, number};
+use super::{Finding, holder, line, number};
 use crate::addresses;
 use crate::config::Config;
 use crate::server::media_config;
@@ -103,52 +103,7 @@ fn ports_free(ports: &[u16], bind: Option<IpAddr>) -> Finding {
     let Some((port, error)) = taken else {
         return Finding::ok("media ports", format!("UDP {} are free", span(ports)));
     };
-    let holder = holder(port);
-    port_taken(port, &error, holder.as_ref().map(|(name, process)| (name.as_str(), *process)))
-}
-
-fn port_taken(port: u16, error: &std::io::Error, holder: Option<(&str, u32)>) -> Finding {
-    match holder {
-        Some(("saal", process)) => {
-            Finding::note("media ports", format!("UDP {port} is taken by saal ({process})")).means(
-                "If that is this server, all is well; stop it to let the doctor try the ports themselves.",
-            )
-        }
-        Some((name, process)) => {
-            Finding::fail("media ports", format!("UDP {port} is taken by {name} (process {process})"))
-                .means("The server does not start.")
-                .mend(format!("kill {process}   # or another media.port"))
-        }
-        None => Finding::fail("media ports", format!("UDP {port}: {}", super::with_cause(error)))
-            .means("The server does not start.")
-            .mend(format!("ss -lnup sport = :{port}   # as root it names who has it")),
-    }
-}
-
-/// Name and number of the process that has the UDP port. Only root sees other people's.
-fn holder(port: u16) -> Option<(String, u32)> {
-    let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    let socket = format!("socket:[{}]", tables.iter().find_map(|table| inode(table, port))?);
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(number) = process.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
-        let has_it = |file: fs::DirEntry| {
-            fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket.as_str())
-        };
-        if files.flatten().any(has_it) {
-            return Some((line(process.path().join("comm"))?, number));
-        }
-    }
-    None
-}
-
-/// Of the socket that is bound to a port, from `/proc/net/udp`.
-fn inode(table: &str, port: u16) -> Option<u64> {
-    table.lines().skip(1).find_map(|line| {
-        let mut words = line.split_whitespace();
-        let (_, bound) = words.nth(1)?.rsplit_once(':')?;
-        (u16::from_str_radix(bound, 16) == Ok(port)).then(|| words.nth(7)?.parse().ok())?
-    })
+    holder::taken("media ports", &format!("UDP {port}"), "media.port", &error, holder::of_udp(port).as_ref())
 }
 
 /// Ports that the kernel gives to anybody who asks for any.
@@ -284,32 +239,13 @@ mod tests {
         assert!(!is_public("100.64.0.1".parse().unwrap()) && is_public("100.128.0.1".parse().unwrap()));
     }
 
-    const UDP: &str = "\
-   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
-  771: 0100007F:2710 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 55501 2 0000000000000000 0
- 1290: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 18377 2 0000000000000000 0
-";
-
     #[test]
-    fn the_holder_of_a_port_is_found_in_the_kernels_table() {
-        assert_eq!(inode(UDP, 10_000), Some(55_501));
-        assert_eq!(inode(UDP, 68), Some(18_377));
-        assert_eq!(inode(UDP, 10_001), None);
-        let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
-        assert_eq!(
-            port_taken(10_000, &taken, Some(("coturn", 77))).finding,
-            "UDP 10000 is taken by coturn (process 77)"
-        );
-        assert_eq!(port_taken(10_000, &taken, Some(("saal", 77))).mark, Mark::Note);
-        assert!(port_taken(10_000, &taken, None).mend.starts_with("ss -lnup"));
-    }
-
-    #[test]
-    fn a_real_holder_of_a_port_is_this_process() {
+    fn a_port_that_somebody_has_is_a_failure() {
         let socket = probe::take(None, 0).unwrap();
         let port = socket.local_addr().unwrap().port();
-        assert_eq!(holder(port).map(|(_, process)| process), Some(std::process::id()));
         assert_eq!(ports_free(&[port], None).mark, Mark::Fail);
+        drop(socket);
+        assert_eq!(ports_free(&[port], None).mark, Mark::Ok);
     }
 
     #[test]
