@@ -30,36 +30,38 @@ pub struct Sample {
 /// More lost than this and people hear it.
 const LOSS_MAX: f64 = 0.001;
 
-/// A gain below this is not worth a line in a configuration.
+/// A gain below this is not worth a line in a configuration; of single runs, whose spread is not known, one below that.
 const GAIN_MIN: f64 = 0.03;
+const GAIN_MIN_OF_ONE: f64 = 0.10;
 
 /// After one run, a candidate that is dearer than the default by this much is not tried again.
 const HOPELESS: f64 = 1.15;
 
-/// What the admin may turn, in the order in which it matters. `cores` are those that the server may use.
-pub fn knobs(cores: &[usize], is_thorough: bool) -> Vec<Knob> {
-    let own = |values: &[&str]| values.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let knob = |key, candidates| Knob { key, candidates, workers: None };
-    let mut knobs = vec![
-        knob("io", own(&["\"auto\"", "\"mio\""])),
-        knob("segments_max", own(&["44", "16"])),
-        knob("tick_max_us", own(&["1000", "0", "2000"])),
-        knob("padding_max_percent", own(&["5", "0"])),
+/// What the admin may turn, in the order in which it matters. `defaults` is the server's `[media]` table, and what it does
+/// not have is not tried; `cores` are those that the server may use.
+pub fn knobs(defaults: &toml::Table, cores: &[usize], is_thorough: bool) -> Vec<Knob> {
+    let candidates: [(&'static str, &[&str], &[&str]); 4] = [
+        ("io", &["\"mio\""], &["\"uring\""]),
+        ("segments_max", &["16"], &["8", "64"]),
+        ("tick_max_us", &["0", "2000"], &["500", "4000"]),
+        ("padding_max_percent", &["0"], &["2", "10"]),
     ];
-    if is_thorough {
-        knobs[1].candidates.extend(own(&["8", "64"]));
-        knobs[2].candidates.extend(own(&["500", "4000"]));
-        knobs[3].candidates.extend(own(&["2", "10"]));
+    let mut knobs = Vec::new();
+    for (key, few, more) in candidates {
+        let Some(default) = defaults.get(key).map(ToString::to_string) else { continue };
+        let mut candidates = vec![default.clone()];
+        let others = few.iter().chain(more.iter().filter(|_| is_thorough)).map(ToString::to_string);
+        candidates.extend(others.filter(|other| *other != default));
+        knobs.push(Knob { key, candidates, workers: None });
     }
-    // The default takes all up to four.
+    // The server by itself takes all up to four.
     let mut sets: Vec<&[usize]> = vec![&cores[..cores.len().min(4)]];
     for count in [cores.len().saturating_sub(1), cores.len() / 2, 1] {
-        let set = &cores[cores.len() - count.min(cores.len())..];
         if count > 0 && sets.iter().all(|other| other.len() != count) {
-            sets.push(set);
+            sets.push(&cores[cores.len() - count..]);
         }
     }
-    if sets.len() > 1 {
+    if sets.len() > 1 && !cores.is_empty() {
         knobs.push(Knob {
             key: "cores",
             candidates: sets.iter().map(|set| format!("{set:?}")).collect(),
@@ -112,8 +114,12 @@ pub fn choose(samples: &[Vec<Sample>], parallel: Option<&[usize]>) -> usize {
     for index in 1..samples.len() {
         let candidate = cost(index);
         let Some(middle) = middle(&candidate) else { continue };
+        let gain_min = match default.len() == 1 || candidate.len() == 1 {
+            true => GAIN_MIN_OF_ONE,
+            false => GAIN_MIN,
+        };
         let is_beyond_spread = default.is_empty() || most(&candidate) < least(&default);
-        if is_beyond_spread && middle < (1.0 - GAIN_MIN) * best_cost {
+        if is_beyond_spread && middle < (1.0 - gain_min) * best_cost {
             (best, best_cost) = (index, middle);
         }
     }
@@ -326,9 +332,24 @@ mod tests {
         assert!(read(Step { server_cpu_ns_per_packet: None, ..step() }, Ended::Complete).is_err());
     }
 
+    fn defaults() -> toml::Table {
+        toml::from_str("io = \"auto\"\nsegments_max = 44\ntick_max_us = 1000\n").unwrap()
+    }
+
+    #[test]
+    fn the_servers_own_default_comes_first_and_unknown_settings_are_left_out() {
+        let knobs = knobs(&defaults(), &[0], true);
+        let of = |key: &str| knobs.iter().find(|knob| knob.key == key).map(|knob| knob.candidates.join(" "));
+        assert_eq!(of("tick_max_us").as_deref(), Some("1000 0 2000 500 4000"));
+        assert_eq!(of("io").as_deref(), Some("\"auto\" \"mio\" \"uring\""));
+        assert_eq!(of("padding_max_percent"), None);
+        assert_eq!(of("cores"), None);
+    }
+
     #[test]
     fn cores_are_tried_from_all_down_to_one() {
-        let sets = |cores: &[usize]| knobs(cores, false).into_iter().find(|knob| knob.key == "cores");
+        let sets =
+            |cores: &[usize]| knobs(&defaults(), cores, false).into_iter().find(|knob| knob.key == "cores");
         assert_eq!(sets(&[0]), None);
         assert_eq!(sets(&[0, 1]).unwrap().candidates, ["[0, 1]", "[1]"]);
         let eight = sets(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
@@ -338,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_fragment_is_toml_with_only_what_is_to_change() {
-        let tried: Vec<Tried> = knobs(&[0, 1], false)
+        let tried: Vec<Tried> = knobs(&defaults(), &[0, 1], false)
             .into_iter()
             .map(|knob| Tried {
                 samples: knob.candidates.iter().map(|_| samples(&[2000.0])).collect(),

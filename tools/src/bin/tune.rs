@@ -80,9 +80,10 @@ fn tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         false => arguments.cores.clone(),
     };
     let mut bench = Bench::new(arguments)?;
+    let defaults = bench.defaults()?;
     let mut settings: Vec<(&'static str, String)> = Vec::new();
     let mut tried = Vec::new();
-    for knob in knobs(&cores, arguments.thorough) {
+    for knob in knobs(&defaults, &cores, arguments.thorough) {
         let Some(samples) = bench.try_all(&knob, &settings)? else { break };
         let chosen = choose(&samples, knob.workers.as_deref());
         if chosen != 0 {
@@ -150,6 +151,16 @@ impl Bench<'_> {
             runs: 0,
             machine: None,
         })
+    }
+
+    /// The server's `[media]` table when nothing is configured.
+    fn defaults(&self) -> Result<toml::Table, Box<dyn Error>> {
+        let output = Command::new(&self.server).arg("check").stdin(Stdio::null()).output()?;
+        let mut table: toml::Table = toml::from_str(std::str::from_utf8(&output.stdout)?)?;
+        match table.remove("media") {
+            Some(toml::Value::Table(media)) => Ok(media),
+            _ => Err(format!("{} check printed no [media]", self.server.display()).into()),
+        }
     }
 
     /// Every candidate once a round, every other round in reverse. `None` when the time is up before the first round is.
