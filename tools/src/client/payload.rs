@@ -47,10 +47,12 @@ impl Stamp {
     }
 }
 
+/// Opus: fullband, 20 ms, mono (RFC 6716 §3.1).
+pub const OPUS_TOC: u8 = 0xF8;
+
 /// A packet of 20 ms of "speech".
 pub fn opus(stamp: &Stamp, len: usize) -> Vec<u8> {
-    const TOC_FULLBAND_20_MS_MONO: u8 = 0xF8;
-    let mut payload = vec![TOC_FULLBAND_20_MS_MONO];
+    let mut payload = vec![OPUS_TOC];
     stamp.write(&mut payload);
     payload.resize(len.max(payload.len()), 0x55);
     payload

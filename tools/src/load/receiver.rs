@@ -1,0 +1,293 @@
+//! The threads that receive: they own the sockets and the connections, and look at as little of each packet as possible.
+
+use std::io::IoSliceMut;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::mpsc::{Receiver as Orders, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token, Waker};
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
+use socket2::{Domain, Socket, Type};
+
+use super::cpu;
+use super::peer::Peer;
+use super::publisher::{Outlet, Stage};
+use super::stamp::now_ns;
+use super::tally::Window;
+
+/// Datagrams of one system call.
+const BATCH: usize = 32;
+const DATAGRAM_MAX: usize = 2048;
+/// Each socket's: a burst of a few frames for every receiver must fit while the thread looks at others.
+const RECEIVE_BUFFER: usize = 1 << 20;
+const TICK: Duration = Duration::from_millis(10);
+
+/// What one participant received in the window.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub number: usize,
+    pub room: usize,
+    pub streams: Vec<(u8, Window)>,
+}
+
+#[derive(Debug)]
+pub struct Report {
+    pub received: Vec<Received>,
+    /// Microseconds from stamp to arrival, of the sampled.
+    pub latency: Histogram<u64>,
+    pub corrupt: u64,
+    pub cpu_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    pub number: usize,
+    pub connected: bool,
+    pub failed: bool,
+    /// Streams that have begun.
+    pub streams: usize,
+    pub first_packet_us: Option<u64>,
+}
+
+enum Order {
+    Add(Box<Peer>, UdpSocket),
+    Begin,
+    End(Sender<Report>),
+    States(Sender<Vec<State>>),
+    Remove(usize),
+    Clear,
+}
+
+#[derive(Debug)]
+pub struct Receiver {
+    orders: Sender<Order>,
+    waker: Waker,
+    _thread: JoinHandle<()>,
+}
+
+/// A socket of its own for one participant, connected to the server. It does not take trains
+/// whole (UDP_GRO): on loopback that would make them cheaper for the server than any network does.
+pub fn socket(server: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(server), Type::DGRAM.nonblocking(), None)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.connect(&server.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+pub fn histogram() -> Histogram<u64> {
+    // Up to a minute, three digits.
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order")
+}
+
+impl Receiver {
+    pub fn start(index: usize, cores: &[usize], stage: Stage) -> std::io::Result<Receiver> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let (orders, receiver) = channel();
+        let cores = cores.to_vec();
+        let thread = std::thread::Builder::new().name(format!("receive-{index}")).spawn(move || {
+            cpu::pin(&cores);
+            Thread::new(poll, stage).run(&receiver);
+        })?;
+        Ok(Receiver { orders, waker, _thread: thread })
+    }
+
+    pub fn add(&self, peer: Peer, socket: UdpSocket) {
+        self.order(Order::Add(Box::new(peer), socket));
+    }
+
+    pub fn begin(&self) {
+        self.order(Order::Begin);
+    }
+
+    /// `None` when the thread has ended.
+    pub fn end(&self) -> Option<Report> {
+        let (sender, report) = channel();
+        self.order(Order::End(sender));
+        report.recv().ok()
+    }
+
+    pub fn states(&self) -> Vec<State> {
+        let (sender, states) = channel();
+        self.order(Order::States(sender));
+        states.recv().unwrap_or_default()
+    }
+
+    pub fn remove(&self, number: usize) {
+        self.order(Order::Remove(number));
+    }
+
+    pub fn clear(&self) {
+        self.order(Order::Clear);
+    }
+
+    fn order(&self, order: Order) {
+        // A thread that has ended is noticed by who waits for its answer.
+        let _ = self.orders.send(order);
+        let _ = self.waker.wake();
+    }
+}
+
+const WAKER: Token = Token(usize::MAX);
+
+struct Thread {
+    poll: Poll,
+    stage: Stage,
+    peers: Vec<Option<(Box<Peer>, UdpSocket)>>,
+    buffers: Vec<[u8; DATAGRAM_MAX]>,
+    headers: MultiHeaders<()>,
+    latency: Option<Histogram<u64>>,
+    cpu_began_ns: u64,
+}
+
+impl Thread {
+    fn new(poll: Poll, stage: Stage) -> Thread {
+        Thread {
+            poll,
+            stage,
+            peers: Vec::new(),
+            buffers: vec![[0; DATAGRAM_MAX]; BATCH],
+            headers: MultiHeaders::preallocate(BATCH, None),
+            latency: None,
+            cpu_began_ns: 0,
+        }
+    }
+
+    fn run(mut self, orders: &Orders<Order>) {
+        let mut events = Events::with_capacity(1024);
+        let mut next_tick = Instant::now();
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            if self.poll.poll(&mut events, Some(wait)).is_err() {
+                // Interrupted by a signal.
+                continue;
+            }
+            for event in &events {
+                if event.token() != WAKER {
+                    self.receive(event.token().0);
+                }
+            }
+            loop {
+                match orders.try_recv() {
+                    Ok(order) => self.obey(order),
+                    Err(std::sync::mpsc::TryRecvError::Empty) => break,
+                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+                }
+            }
+            let now = Instant::now();
+            if next_tick <= now {
+                next_tick = now + TICK;
+                for index in 0..self.peers.len() {
+                    if let Some((peer, socket)) = &mut self.peers[index] {
+                        peer.on_timeout(now);
+                        flush(peer, socket);
+                        go_on_stage(peer, socket, &self.stage);
+                    }
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, index: usize) {
+        loop {
+            let Some(Some((peer, socket))) = self.peers.get_mut(index) else { return };
+            let mut lens = [0; BATCH];
+            let mut count = 0;
+            {
+                let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                    self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+                let flags = MsgFlags::MSG_DONTWAIT;
+                let Ok(messages) = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slices, flags, None) else {
+                    return;
+                };
+                for message in messages {
+                    lens[count] = message.bytes;
+                    count += 1;
+                }
+            }
+            let at_ns = now_ns();
+            for (buffer, len) in self.buffers.iter().zip(&lens[..count]) {
+                peer.on_datagram(&buffer[..*len], at_ns, &mut self.latency);
+            }
+            flush(peer, socket);
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Add(mut peer, mut socket) => {
+                let token = Token(self.peers.len());
+                if self.poll.registry().register(&mut socket, token, Interest::READABLE).is_ok() {
+                    peer.on_timeout(Instant::now());
+                    flush(&mut peer, &socket);
+                    self.peers.push(Some((peer, socket)));
+                }
+            }
+            Order::Begin => {
+                self.latency = Some(histogram());
+                self.cpu_began_ns = cpu::thread_ns();
+                for (peer, _) in self.peers.iter_mut().flatten() {
+                    peer.corrupt = 0;
+                    peer.turn();
+                }
+            }
+            Order::End(answer) => {
+                let received = self.peers.iter_mut().flatten().map(|(peer, _)| Received {
+                    number: peer.number,
+                    room: peer.room,
+                    streams: peer.turn(),
+                });
+                let received = received.collect();
+                let corrupt = self.peers.iter().flatten().map(|(peer, _)| peer.corrupt).sum();
+                let latency = self.latency.take().unwrap_or_else(histogram);
+                let cpu_ns = cpu::thread_ns() - self.cpu_began_ns;
+                // Who asked may be gone.
+                let _ = answer.send(Report { received, latency, corrupt, cpu_ns });
+            }
+            Order::States(answer) => {
+                let states = self.peers.iter().flatten().map(|(peer, _)| State {
+                    number: peer.number,
+                    connected: peer.is_connected(),
+                    failed: peer.has_failed(),
+                    streams: peer.tallies.len(),
+                    first_packet_us: peer.first_media_ns.map(|at| at.saturating_sub(peer.asked_at_ns) / 1000),
+                });
+                let _ = answer.send(states.collect());
+            }
+            Order::Remove(number) => {
+                for place in &mut self.peers {
+                    if place.as_ref().is_some_and(|(peer, _)| peer.number == number) {
+                        *place = None;
+                    }
+                }
+            }
+            Order::Clear => self.peers.clear(),
+        }
+    }
+}
+
+fn flush(peer: &mut Peer, socket: &UdpSocket) {
+    for datagram in peer.out.drain(..) {
+        // Lost like any datagram; checks, handshakes and reports are repeated.
+        let _ = socket.send(&datagram);
+    }
+}
+
+/// Media leaves from the publisher's thread through a second descriptor of the same socket.
+fn go_on_stage(peer: &mut Peer, socket: &UdpSocket, stage: &Stage) {
+    if peer.streams.is_empty() || !peer.is_connected() {
+        return;
+    }
+    let streams = std::mem::take(&mut peer.streams);
+    let second = std::os::fd::AsFd::as_fd(socket).try_clone_to_owned();
+    if let (Some(context), Ok(second)) = (peer.take_sender(), second) {
+        stage.add(Outlet { publisher: peer.number, context, socket: second.into(), streams });
+    }
+}
