@@ -69,7 +69,7 @@ fn local_v6(if_inet6: &str) -> impl Iterator<Item = Ipv6Addr> {
 }
 
 /// `0-2,5` is 0, 1, 2, 5.
-fn parse_list(list: &str) -> Vec<usize> {
+pub(crate) fn parse_list(list: &str) -> Vec<usize> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse().ok()?..=last.parse::<usize>().ok()?.min(4095))

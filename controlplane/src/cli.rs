@@ -37,8 +37,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Organizer,
     },
-    /// Say what this machine offers and what stands in the way
+    /// Say what this machine offers, what stands in the way, and how to mend it; exit code 0: ready for production
     Doctor {
+        /// For machines
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         file: ConfigFile,
     },

@@ -50,7 +50,9 @@ fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check { file }) => cli::check(&file),
         Some(Command::Organizer { action }) => cli::organizer(action),
-        Some(Command::Doctor { file }) => cli::load(&file).and_then(|config| doctor::examine(&config)),
+        Some(Command::Doctor { json, file }) => {
+            cli::load(&file).and_then(|config| doctor::examine(&config, json))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ pub mod egress;
 pub mod id;
 pub mod io;
 pub mod link;
+pub mod probe;
 mod rooms;
 pub mod sfu;
 #[cfg(feature = "sim")]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::http::{Line, get, request};
-use crate::server::{Directory, Server, output, saal, wait_for};
+use crate::server::{Directory, Server, free_udp_ports, output, output_of, saal, wait_for};
 use crate::{PASSWORD, ROOM, text};
 
 #[test]
@@ -179,23 +179,82 @@ fn two_tabs_of_one_person_are_two_participants_of_the_same_name() {
     assert_eq!(first.hear_type("left")["participant"], two["participant"]);
 }
 
+/// Marks of the findings that `saal doctor` prints, and its exit code.
+fn doctor(config: &std::path::Path) -> (String, Option<i32>) {
+    let out = output(saal().args(["doctor", "--config"]).arg(config));
+    (text(&out.stdout), out.status.code())
+}
+
 #[test]
-fn doctor_names_each_problem_and_is_content_when_there_is_none() {
-    let server = Server::start("");
+fn doctor_says_what_fails_here_and_how_to_mend_it() {
     let directory = Directory::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it is bound");
+    let organizers = directory.write("organizers.toml", "");
+    let write = |more: &str| {
+        let text = format!(
+            "http.listen = \"{address}\"\nadmin.listen = \"127.0.0.1:0\"\nmedia.port = {}\n\
+             organizers.file = {organizers:?}\n{more}",
+            free_udp_ports()
+        );
+        directory.write("saal.toml", &text)
+    };
+    let (said, code) = doctor(&write(""));
+    assert_eq!(code, Some(1), "{said}");
+    let fails: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert!(fails.len() == 1 && fails[0].contains("http.listen"), "{said}");
+    let mend = said.lines().last().expect("the worst comes last");
+    assert!(mend.starts_with("      > ") && mend.contains("http.listen"), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("warn  organizers") && line.contains("holds nobody")),
+        "{said}"
+    );
+
+    drop(taken);
+    let (said, _) = doctor(&write(""));
+    assert!(!said.contains("FAIL") && said.contains("http.listen"), "{said}");
+
+    let (said, code) = doctor(&write("media.cores = [4095]\n"));
+    assert!(code == Some(1) && said.contains("FAIL  cores"), "{said}");
+    let (said, code) = doctor(&write("media.ports = 1\n"));
+    assert!(code == Some(2) && said.is_empty(), "{said}");
+}
+
+/// On whatever machine this runs: the verdict is what the findings add up to, for people and machines alike.
+#[test]
+fn doctors_exit_code_is_what_its_findings_add_up_to() {
+    let directory = Directory::new();
+    let made = rcgen::generate_simple_self_signed(["saal.example".to_owned()]).expect("a certificate");
+    let (chain, key) = (
+        directory.write("chain.pem", &made.cert.pem()),
+        directory.write("key.pem", &made.signing_key.serialize_pem()),
+    );
     let config = directory.write(
         "saal.toml",
         &format!(
-            "http.listen = \"127.0.0.1:{}\"\nadmin.listen = \"127.0.0.1:0\"\nmedia.port = 0\n",
-            server.http
+            "http.listen = \"127.0.0.1:0\"\nhttp.tls_certificate = {chain:?}\nhttp.tls_key = {key:?}\n\
+             http.public_url = \"https://saal.example\"\nadmin.listen = \"127.0.0.1:0\"\nmedia.port = {}\n\
+             organizers.file = {:?}\n",
+            free_udp_ports(),
+            directory.path("organizers.toml")
         ),
     );
-    let out = output(saal().args(["doctor", "--config"]).arg(&config));
-    assert_eq!(out.status.code(), Some(1));
-    let said = text(&out.stdout);
-    let problems: Vec<&str> = said.lines().filter(|line| line.starts_with("PROBLEM")).collect();
-    assert!(problems.len() == 1 && problems[0].contains("http.listen"), "{said}");
-    drop(server);
-    let out = output(saal().args(["doctor", "--config"]).arg(&config));
-    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
+    let add = ["organizer", "add", "anna", "--password-stdin", "--config"];
+    let added = output_of(saal().args(add).arg(&config), "correct horse\n");
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let out = output(saal().args(["doctor", "--json", "--config"]).arg(&config));
+    let report: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let of = |name: &str| findings.iter().find(|finding| finding["name"] == name).expect(name);
+    for name in ["certificate", "certificate name", "organizers", "http.listen", "media ports"] {
+        assert_eq!(of(name)["mark"], "ok", "{}", of(name));
+    }
+    let troubles: Vec<&Value> =
+        findings.iter().filter(|finding| finding["mark"] == "warn" || finding["mark"] == "fail").collect();
+    assert!(
+        troubles.iter().all(|trouble| trouble["means"].is_string() && trouble["mend"].is_string()),
+        "{report}"
+    );
+    assert_eq!(report["ready"], troubles.is_empty());
+    assert_eq!(out.status.code(), Some(i32::from(!troubles.is_empty())), "{report}");
 }

@@ -217,7 +217,7 @@ fn free_tcp_port() -> u16 {
 }
 
 /// The first of eight: a worker takes one each.
-fn free_udp_ports() -> u16 {
+pub(crate) fn free_udp_ports() -> u16 {
     wait_for("eight free UDP ports", || {
         let first = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0")).ok()?;
         let port = first.local_addr().ok()?.port();

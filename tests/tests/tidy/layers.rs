@@ -3,9 +3,10 @@
 use crate::source::{Source, has_word, line_of, positions_of_word, rust};
 
 /// What a room of the data plane may use of the others; `lib` and `worker` join them and may use everything.
-const DATAPLANE: [(&str, &[&str]); 10] = [
+const DATAPLANE: [(&str, &[&str]); 11] = [
     ("id", &[]),
     ("counters", &[]),
+    ("probe", &[]),
     ("wire", &["id"]),
     ("egress", &["id"]),
     ("io", &["id", "config", "counters", "egress"]),
@@ -47,6 +48,7 @@ const FACE: &[&str] = &[
     "io::IoChoice",
     "io::IoCounters",
     "link",
+    "probe",
     "sfu::ice::IceCredentials",
     "sfu::transport",
     "wire::ext::ExtensionIds",
