@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 
 use crate::config::{Config, Limits};
+use crate::door::Door;
 use crate::egress::Egress;
 use crate::id::WorkerId;
 use crate::io::Net;
 use crate::link::{Command, Event, Snapshot};
 use crate::rooms::{Random, Rooms};
-use crate::sfu::dtls::Certificate;
 
 /// Bytes of one send block: a train of 26 full packets.
 const EGRESS_BLOCK_BYTES: usize = 32 * 1024;
@@ -45,7 +45,7 @@ impl Worker {
         id: WorkerId,
         net: Net,
         config: &Config,
-        certificate: Certificate,
+        door: Door,
         random: Random,
         commands: Receiver<Command>,
         events: Sender<(WorkerId, Event)>,
@@ -60,7 +60,7 @@ impl Worker {
                 EGRESS_BLOCK_BYTES,
                 limits.segments_max,
             ),
-            rooms: Rooms::new(certificate, limits, epoch, random),
+            rooms: Rooms::new(door, limits, epoch, random),
             net,
             commands,
             events,
@@ -71,10 +71,14 @@ impl Worker {
     /// Turns until [`Command::Shutdown`]; panics when the network is lost, so that the thread's end is seen by all.
     pub(crate) fn run(mut self) {
         let mut failures = 0;
+        let mut began = Instant::now();
         while self.turn() {
             let timeout =
                 self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(self.net.now()));
-            match self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress) {
+            self.rooms.counters.busy += began.elapsed();
+            let waited = self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress);
+            began = Instant::now();
+            match waited {
                 Ok(()) => failures = 0,
                 // No datagram can cause it; the next turn tries again.
                 Err(_) => failures += 1,
@@ -94,6 +98,7 @@ impl Worker {
                 flush(&mut self.net, &mut self.egress);
             }
         }
+        self.rooms.on_words(now, &mut self.egress);
         for _ in 0..COMMANDS_PER_TURN_MAX {
             match self.commands.try_recv() {
                 Ok(Command::Shutdown) => return false,
@@ -116,7 +121,7 @@ impl Worker {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        if !self.commands.is_empty() {
+        if !self.commands.is_empty() || self.rooms.has_words() {
             return Some(self.net.now());
         }
         let retry = (!self.rooms.events.is_empty()).then(|| self.net.now() + EVENTS_RETRY);
@@ -132,6 +137,7 @@ impl Worker {
         let rooms = self.rooms.census();
         let mut counters = self.rooms.counters;
         counters.rooms = rooms.len() as u64;
+        counters.handshakes_waiting = self.rooms.handshakes_waiting() as u64;
         counters.participants = rooms.iter().map(|(_, p)| p.len() as u64).sum();
         let snapshot = Box::new(Snapshot { counters, io: self.net.counters(), rooms });
         self.rooms.events.push_back(Event::Snapshot { request, snapshot });
@@ -165,6 +171,7 @@ mod tests {
     use crate::id::RoomId;
     use crate::io::IoChoice;
     use crate::io::sim::SimNetwork;
+    use crate::sfu::dtls::Certificate;
 
     #[test]
     fn a_control_plane_that_takes_no_events_makes_no_worker_spin_and_loses_none() {
@@ -180,9 +187,9 @@ mod tests {
         let (commands, receiver) = bounded(16);
         let (sender, events) = bounded(1);
         let random = crate::rooms::seeded(1);
-        let certificate = Certificate::generate().unwrap();
+        let door = Door::inline(Certificate::generate().unwrap());
         let net = network.server(config.port);
-        let mut worker = Worker::new(WorkerId(0), net, &config, certificate, random, receiver, sender);
+        let mut worker = Worker::new(WorkerId(0), net, &config, door, random, receiver, sender);
         for room in 0..3 {
             commands.send(Command::CloseRoom { room: RoomId(room) }).unwrap();
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod arrivals;
 pub(crate) mod clock;
+pub(crate) mod doorman;
 pub mod dtls;
 pub(crate) mod history;
 pub mod ice;

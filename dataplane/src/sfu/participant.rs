@@ -7,6 +7,7 @@ use crate::egress::Egress;
 use crate::id::{ParticipantId, SourceKind, Ssrc};
 use crate::sfu::arrivals::Arrivals;
 use crate::sfu::clock::PublisherClock;
+use crate::sfu::room::Room;
 use crate::sfu::slab::Key;
 use crate::sfu::slot::{Sender, Slot};
 use crate::sfu::source::Source;
@@ -39,6 +40,13 @@ pub(crate) struct Participant {
     pub(crate) resend: ResendBudget,
     pub(crate) intake: Intake,
     transport_seq: u16,
+}
+
+/// Who sits where: a participant of one worker, and after it nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Seat {
+    pub(crate) room: Key<Room>,
+    pub(crate) participant: Key<Participant>,
 }
 
 /// What an SSRC of a participant carries.

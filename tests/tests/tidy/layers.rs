@@ -3,7 +3,7 @@
 use crate::source::{Source, has_word, line_of, positions_of_word, rust};
 
 /// What a room of the data plane may use of the others; `lib` and `worker` join them and may use everything.
-const DATAPLANE: [(&str, &[&str]); 10] = [
+const DATAPLANE: [(&str, &[&str]); 11] = [
     ("id", &[]),
     ("counters", &[]),
     ("wire", &["id"]),
@@ -13,7 +13,8 @@ const DATAPLANE: [(&str, &[&str]); 10] = [
     ("sfu", &["id", "config", "counters", "egress", "wire", "link"]),
     ("link", &["id", "counters", "io::IoCounters", "sfu::ice", "sfu::transport", "wire::ext"]),
     ("config", &["id", "io::IoChoice"]),
-    ("rooms", &["id", "config", "counters", "egress", "wire", "link", "sfu"]),
+    ("door", &["counters", "io::Waker", "io::yield_to_media", "sfu"]),
+    ("rooms", &["id", "config", "counters", "door", "egress", "wire", "link", "sfu"]),
     // The data plane on the simulated network is a second `lib`.
     (
         "sim",
@@ -22,6 +23,7 @@ const DATAPLANE: [(&str, &[&str]); 10] = [
             "id",
             "config",
             "counters",
+            "door",
             "link",
             "io::sim",
             "rooms",
@@ -50,6 +52,7 @@ const FACE: &[&str] = &[
     "sfu::ice::IceCredentials",
     "sfu::transport",
     "wire::ext::ExtensionIds",
+    "yield_to_media",
 ];
 
 #[test]
