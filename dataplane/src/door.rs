@@ -24,7 +24,6 @@ use crate::sfu::participant::Seat;
 /// A worker's doorman.
 #[derive(Debug)]
 pub(crate) enum Door {
-    #[cfg_attr(not(any(test, feature = "sim")), expect(dead_code, reason = "only the simulation has it"))]
     Inline(Box<Doorman>),
     Thread(Line),
 }

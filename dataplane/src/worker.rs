@@ -23,6 +23,8 @@ const DATAGRAMS_PER_TURN_MAX: usize = 256;
 const BLOCKS_PER_RECEIVER: usize = 2;
 /// The worker looks at the command queue at least this often, whatever happened to a wake-up.
 const WAIT_MAX: Duration = Duration::from_millis(500);
+/// How often a worker says how busy it is.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before events are offered again to a control plane that takes none: no core spins for it.
 const EVENTS_RETRY: Duration = Duration::from_millis(10);
 /// Waits that may fail in a row. Past that the socket or the ring is lost, and a worker that only spins would look
@@ -72,10 +74,18 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let mut failures = 0;
         let mut began = Instant::now();
+        let mut reported = (began, Duration::ZERO);
         while self.turn() {
             let timeout =
                 self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(self.net.now()));
             self.rooms.counters.busy += began.elapsed();
+            let period = reported.0.elapsed();
+            if period >= LOAD_INTERVAL {
+                let busy = self.rooms.counters.busy - reported.1;
+                let busy_percent = (100.0 * busy.as_secs_f64() / period.as_secs_f64()).round() as u8;
+                self.rooms.events.push_back(Event::Load { busy_percent });
+                reported = (Instant::now(), self.rooms.counters.busy);
+            }
             let waited = self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress);
             began = Instant::now();
             match waited {
