@@ -17,6 +17,7 @@ mod doctor;
 mod hall;
 mod http;
 mod limit;
+mod load;
 mod log;
 mod media;
 mod metrics;

@@ -35,6 +35,10 @@ pub struct Limits {
     /// Packets a second that one participant may send: ten times what a camera, a screen and a microphone need. Each
     /// costs as many as there are receivers, on a core that serves other rooms as well.
     pub packets_per_second_max: u32,
+    /// Datagrams of DTLS a second that one participant may have read: a handshake takes about ten.
+    pub dtls_per_second_max: u32,
+    /// Datagrams of handshakes that wait for the doorman, per worker: three hundred people who join in one instant.
+    pub handshake_queue_max: usize,
     /// Packets kept per layer for retransmission: 512 are about 2 s of a 2.5 Mbit/s layer.
     pub history_packets: usize,
     /// A participant without an authenticated check for this long is gone (RFC 7675 allows at most 30 s).
@@ -68,6 +72,8 @@ impl Default for Limits {
             slots_max: 64,
             ssrcs_max: 64,
             packets_per_second_max: 5000,
+            dtls_per_second_max: 256,
+            handshake_queue_max: 1024,
             history_packets: 512,
             consent: Duration::from_secs(15),
             setup: Duration::from_secs(30),

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
+use crate::door::Door;
 use crate::egress::Egress;
 use crate::id::{ParticipantId, Path, RoomId, Ssrc};
 use crate::link::{Command, Event, Refusal};
 use crate::sfu::batch::Batch;
-use crate::sfu::dtls::Certificate;
-use crate::sfu::participant::{Participant, Seeds};
+use crate::sfu::doorman::Note;
+use crate::sfu::participant::{Participant, Seat, Seeds};
 use crate::sfu::room::{Room, Turn};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::transport::{Transport, TransportEvent};
@@ -22,6 +23,9 @@ use crate::wire::{self, Kind, stun};
 
 /// Fills a slice with random bytes; seeded in the simulation.
 pub(crate) type Random = Box<dyn FnMut(&mut [u8])>;
+
+/// Words of the doorman heard per turn, so that a crowd at the door delays no packet for long.
+const WORDS_PER_TURN_MAX: usize = 64;
 
 pub(crate) struct Rooms {
     rooms: Slab<Room>,
@@ -33,17 +37,10 @@ pub(crate) struct Rooms {
     /// Set by the worker according to its load.
     pub(crate) padding_percent: u8,
     batch: Batch,
-    certificate: Certificate,
+    door: Door,
     limits: Limits,
     epoch: Instant,
     random: Random,
-}
-
-/// Who sits where.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Seat {
-    room: Key<Room>,
-    participant: Key<Participant>,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -53,7 +50,7 @@ impl std::fmt::Debug for Rooms {
 }
 
 impl Rooms {
-    pub(crate) fn new(certificate: Certificate, limits: Limits, epoch: Instant, random: Random) -> Rooms {
+    pub(crate) fn new(door: Door, limits: Limits, epoch: Instant, random: Random) -> Rooms {
         Rooms {
             rooms: Slab::new(),
             room_ids: HashMap::new(),
@@ -63,7 +60,7 @@ impl Rooms {
             events: VecDeque::with_capacity(limits.events_max.min(1024)),
             padding_percent: 0,
             batch: Batch::new(),
-            certificate,
+            door,
             limits,
             epoch,
             random,
@@ -96,10 +93,10 @@ impl Rooms {
                     self.room_ids.insert(room, key);
                 }
             }
-            Command::CloseRoom { room } => self.close_room(room),
+            Command::CloseRoom { room } => self.close_room(room, now),
             Command::Join { room, participant, transport } => {
                 let ufrag = transport.local.ufrag.clone();
-                let transport = Transport::new(transport, &self.certificate, &self.limits, now);
+                let transport = Transport::new(transport, &self.limits, now);
                 if let Err(why) = self.join(room, participant, transport, ufrag) {
                     self.events.push_back(Event::Refused { room, participant, why });
                 }
@@ -128,7 +125,7 @@ impl Rooms {
                 let seat = Seat { room: room_key, participant: key };
                 self.ufrags.insert(local.ufrag.clone(), seat);
                 participant.transport.restart_ice(local);
-                self.settle(seat);
+                self.settle(seat, now);
             }
             Command::View { room, participant, wishes } => {
                 if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
@@ -143,7 +140,7 @@ impl Rooms {
             Command::Leave { room, participant } => {
                 let Some(room_key) = self.room_ids.get(&room).copied() else { return };
                 let Some((_, key)) = find(&mut self.rooms, &self.room_ids, room, participant) else { return };
-                self.remove(Seat { room: room_key, participant: key });
+                self.remove(Seat { room: room_key, participant: key }, now);
             }
             Command::Snapshot { .. } | Command::Shutdown => {}
         }
@@ -151,7 +148,8 @@ impl Rooms {
 
     /// The earliest moment at which [`Rooms::on_timeout`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.rooms.iter().filter_map(|(_, room)| room.next_tick()).min()
+        let ticks = self.rooms.iter().filter_map(|(_, room)| room.next_tick());
+        ticks.chain(self.door.next_timeout()).min()
     }
 
     /// Everything that is due at `now`. `flush` is called between rooms so that no room's reports fill the send blocks.
@@ -161,13 +159,15 @@ impl Rooms {
         egress: &mut Egress,
         mut flush: impl FnMut(&mut Egress),
     ) {
+        self.door.on_timeout(now);
+        self.on_words(now, egress);
         let mut after = None;
         while let Some(room_key) = self.rooms.next_key(after) {
             after = Some(room_key);
             if self.rooms.find(room_key).and_then(Room::next_tick).is_none_or(|at| at > now) {
                 continue;
             }
-            self.on_transport_timeouts(now, room_key, egress);
+            self.on_transport_timeouts(now, room_key);
             if let Some(room) = self.rooms.find_mut(room_key) {
                 let mut turn = Turn {
                     now,
@@ -217,6 +217,26 @@ impl Rooms {
         self.batch.clear();
     }
 
+    /// What the doorman has to say, as much of it as fits a turn.
+    pub(crate) fn on_words(&mut self, now: Instant, egress: &mut Egress) {
+        for _ in 0..WORDS_PER_TURN_MAX {
+            let Some((seat, word)) = self.door.poll() else { break };
+            // Empty when the participant has left meanwhile.
+            if let Some(participant) = seat_of(&mut self.rooms, seat) {
+                participant.transport.on_word(now, word, egress, &mut self.counters);
+                self.settle(seat, now);
+            }
+        }
+    }
+
+    pub(crate) fn has_words(&self) -> bool {
+        self.door.has_words()
+    }
+
+    pub(crate) fn handshakes_waiting(&self) -> usize {
+        self.door.waiting()
+    }
+
     /// Ids of all rooms and their participants, for a control plane that wants to know.
     pub(crate) fn census(&self) -> Vec<(RoomId, Vec<ParticipantId>)> {
         self.rooms
@@ -247,7 +267,7 @@ impl Rooms {
         if authentic {
             self.learn(path.remote, seat);
         }
-        self.settle(seat);
+        self.settle(seat, now);
         Ok(())
     }
 
@@ -260,8 +280,10 @@ impl Rooms {
     ) -> Result<(), Dropped> {
         let seat = *self.addresses.get(&path.remote).ok_or(Dropped::UnknownAddress)?;
         let participant = seat_of(&mut self.rooms, seat).ok_or(Dropped::UnknownAddress)?;
-        participant.transport.on_dtls(now, path, bytes, egress, &mut self.counters);
-        self.settle(seat);
+        let fingerprint = participant.transport.on_dtls(now, path, bytes.len())?;
+        let note = Note::Datagram { seat, path: *path, fingerprint, bytes: bytes.into() };
+        self.door.note(now, note)?;
+        self.on_words(now, egress);
         Ok(())
     }
 
@@ -324,12 +346,12 @@ impl Rooms {
         Ok(())
     }
 
-    fn close_room(&mut self, id: RoomId) {
+    fn close_room(&mut self, id: RoomId, now: Instant) {
         if let Some(key) = self.room_ids.get(&id).copied() {
             let keys: Vec<_> =
                 self.rooms.find(key).into_iter().flat_map(|r| r.participants().map(|(k, _)| k)).collect();
             for participant in keys {
-                self.remove(Seat { room: key, participant });
+                self.remove(Seat { room: key, participant }, now);
             }
             self.room_ids.remove(&id);
             self.rooms.remove(key);
@@ -337,9 +359,11 @@ impl Rooms {
         self.events.push_back(Event::RoomClosed { room: id });
     }
 
-    fn remove(&mut self, seat: Seat) {
+    fn remove(&mut self, seat: Seat, now: Instant) {
         let Some(room) = self.rooms.find_mut(seat.room) else { return };
         let Some(participant) = room.leave(seat.participant, &mut self.events) else { return };
+        // A doorman who has not heard of it learns nothing by this.
+        let _ = self.door.note(now, Note::Left(seat));
         for address in participant.transport.remotes() {
             remove_own(&mut self.addresses, &address, seat);
         }
@@ -349,7 +373,7 @@ impl Rooms {
     }
 
     /// Takes note of what a participant's transport has become.
-    fn settle(&mut self, seat: Seat) {
+    fn settle(&mut self, seat: Seat, now: Instant) {
         let Some(room) = self.rooms.find_mut(seat.room) else { return };
         let room_id = room.id;
         let Some(participant) = room.participant_mut(seat.participant) else { return };
@@ -365,22 +389,22 @@ impl Rooms {
                 TransportEvent::UfragRetired(ufrag) => remove_own(&mut self.ufrags, &ufrag.0, seat),
                 TransportEvent::Closed(reason) => {
                     self.events.push_back(Event::Disconnected { room: room_id, participant: id, reason });
-                    self.remove(seat);
+                    self.remove(seat, now);
                     return;
                 }
             }
         }
     }
 
-    fn on_transport_timeouts(&mut self, now: Instant, room_key: Key<Room>, egress: &mut Egress) {
+    fn on_transport_timeouts(&mut self, now: Instant, room_key: Key<Room>) {
         let mut after = None;
         while let Some(key) = self.rooms.find(room_key).and_then(|room| room.next_participant(after)) {
             after = Some(key);
             let seat = Seat { room: room_key, participant: key };
             let Some(participant) = seat_of(&mut self.rooms, seat) else { continue };
             if participant.transport.next_timeout().is_some_and(|at| at <= now) {
-                participant.transport.on_timeout(now, egress, &mut self.counters);
-                self.settle(seat);
+                participant.transport.on_timeout(now);
+                self.settle(seat, now);
             }
         }
     }

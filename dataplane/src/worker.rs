@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 
 use crate::config::{Config, Limits};
+use crate::door::Door;
 use crate::egress::{Egress, SEGMENTS_MAX};
 use crate::id::WorkerId;
 use crate::io::Net;
 use crate::link::{Command, Event, Snapshot};
 use crate::rooms::{Random, Rooms};
-use crate::sfu::dtls::Certificate;
 
 /// Bytes of one send block: a train of 26 full packets.
 const EGRESS_BLOCK_BYTES: usize = 32 * 1024;
@@ -26,6 +26,8 @@ const FRAME_HOLD: Duration = Duration::from_micros(300);
 const BLOCKS_PER_RECEIVER: usize = 2;
 /// The worker looks at the command queue at least this often, whatever happened to a wake-up.
 const WAIT_MAX: Duration = Duration::from_millis(500);
+/// How often a worker says how busy it is.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before events are offered again to a control plane that takes none: no core spins for it.
 const EVENTS_RETRY: Duration = Duration::from_millis(10);
 /// Waits that may fail in a row. Past that the socket or the ring is lost, and a worker that only spins would look
@@ -53,6 +55,8 @@ struct Pace {
     since: Instant,
     busy: Duration,
     tick: Duration,
+    /// When the control plane was last told, and how busy the worker had been by then in all.
+    reported: (Instant, Duration),
 }
 
 impl Worker {
@@ -60,7 +64,7 @@ impl Worker {
         id: WorkerId,
         net: Net,
         config: &Config,
-        certificate: Certificate,
+        door: Door,
         random: Random,
         commands: Receiver<Command>,
         events: Sender<(WorkerId, Event)>,
@@ -77,7 +81,7 @@ impl Worker {
                 // system calls, not of memory.
                 if limits.segments_max == 1 { SEGMENTS_MAX } else { limits.segments_max },
             ),
-            rooms: Rooms::new(certificate, limits, epoch, random),
+            rooms: Rooms::new(door, limits, epoch, random),
             net,
             commands,
             events,
@@ -122,6 +126,7 @@ impl Worker {
         if self.batch_due().is_some_and(|at| at <= now) {
             self.fan_out(now);
         }
+        self.rooms.on_words(now, &mut self.egress);
         for _ in 0..COMMANDS_PER_TURN_MAX {
             match self.commands.try_recv() {
                 Ok(Command::Shutdown) => return false,
@@ -144,7 +149,7 @@ impl Worker {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        if !self.commands.is_empty() {
+        if !self.commands.is_empty() || self.rooms.has_words() {
             return Some(self.net.now());
         }
         let retry = (!self.rooms.events.is_empty()).then(|| self.net.now() + EVENTS_RETRY);
@@ -169,6 +174,7 @@ impl Worker {
         let rooms = self.rooms.census();
         let mut counters = self.rooms.counters;
         counters.rooms = rooms.len() as u64;
+        counters.handshakes_waiting = self.rooms.handshakes_waiting() as u64;
         counters.participants = rooms.iter().map(|(_, p)| p.len() as u64).sum();
         let snapshot = Box::new(Snapshot { counters, io: self.net.counters(), rooms });
         self.rooms.events.push_back(Event::Snapshot { request, snapshot });
@@ -200,14 +206,22 @@ impl Pace {
         let Limits { tick_max, segments_max, .. } = *limits;
         // Without trains there is nothing to even out.
         let padding_max_percent = if segments_max == 1 { 0 } else { limits.padding_max_percent };
-        Pace { tick_max, padding_max_percent, since: now, busy: Duration::ZERO, tick: Duration::ZERO }
+        let (busy, tick, reported) = (Duration::ZERO, Duration::ZERO, (now, Duration::ZERO));
+        Pace { tick_max, padding_max_percent, since: now, busy, tick, reported }
     }
 
     /// A turn lasted from `woken` to `now`.
     fn on_turn(&mut self, woken: Instant, now: Instant, rooms: &mut Rooms) {
         let turn = now.saturating_duration_since(woken);
         self.busy += turn;
-        rooms.counters.busy_ns += turn.as_nanos() as u64;
+        rooms.counters.busy += turn;
+        let unreported = now.saturating_duration_since(self.reported.0);
+        if unreported >= LOAD_INTERVAL {
+            let busy = rooms.counters.busy - self.reported.1;
+            let busy_percent = (100.0 * busy.as_secs_f64() / unreported.as_secs_f64()).round() as u8;
+            rooms.events.push_back(Event::Load { busy_percent });
+            self.reported = (now, rooms.counters.busy);
+        }
         let passed = now.saturating_duration_since(self.since);
         if passed < PACE_INTERVAL {
             return;
@@ -238,6 +252,7 @@ mod tests {
     use crate::id::RoomId;
     use crate::io::IoChoice;
     use crate::io::sim::SimNetwork;
+    use crate::sfu::dtls::Certificate;
 
     #[test]
     fn a_control_plane_that_takes_no_events_makes_no_worker_spin_and_loses_none() {
@@ -253,9 +268,9 @@ mod tests {
         let (commands, receiver) = bounded(16);
         let (sender, events) = bounded(1);
         let random = crate::rooms::seeded(1);
-        let certificate = Certificate::generate().unwrap();
+        let door = Door::inline(Certificate::generate().unwrap());
         let net = network.server(config.port);
-        let mut worker = Worker::new(WorkerId(0), net, &config, certificate, random, receiver, sender);
+        let mut worker = Worker::new(WorkerId(0), net, &config, door, random, receiver, sender);
         for room in 0..3 {
             commands.send(Command::CloseRoom { room: RoomId(room) }).unwrap();
         }

@@ -90,6 +90,11 @@ pub(crate) enum ServerMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<GoneReason>,
     },
+    /// The room's worker has no time for more video; what was switched on is off.
+    #[serde(rename = "video-refused")]
+    VideoRefused {
+        sources: Vec<Source>,
+    },
     Ended {
         reason: EndReason,
     },
@@ -277,6 +282,8 @@ mod tests {
         );
         let refused = ServerMessage::Refused { reason: Refused::NotAdmitted };
         assert_eq!(json(&refused), r#"{"type":"refused","reason":"not-admitted"}"#);
+        let full = ServerMessage::VideoRefused { sources: vec![Source::Camera] };
+        assert_eq!(json(&full), r#"{"type":"video-refused","sources":["camera"]}"#);
         let gone = ServerMessage::Media { state: MediaState::Gone, reason: Some(GoneReason::ConsentExpired) };
         assert_eq!(json(&gone), r#"{"type":"media","state":"gone","reason":"consent-expired"}"#);
     }

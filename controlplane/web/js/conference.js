@@ -21,6 +21,7 @@ import { assign, videoKey } from './slots.js';
  * @property {(message: { from: string, name: string, text: string }) => void} onChat
  * @property {(status: Status) => void} onStatus
  * @property {() => void} onSoundBlocked
+ * @property {(source: 'camera' | 'screen') => void} onVideoRefused the server has no time for it
  * @property {(reason: 'by-organizer' | 'shutdown') => void} onEnded
  */
 
@@ -288,6 +289,12 @@ export class Conference {
         return;
       case 'media':
         this.#onMediaWord(message);
+        return;
+      case 'video-refused':
+        for (const source of message.sources) {
+          this.#devices.switchOff(source);
+          this.#on.onVideoRefused(source);
+        }
         return;
       case 'ended':
         this.#left = true;

@@ -19,6 +19,7 @@
  *   | { type: 'speakers', participants: string[] }
  *   | { type: 'chat', from: string, name: string, text: string }
  *   | { type: 'media', state: 'connected' | 'gone', reason?: MediaLoss }
+ *   | { type: 'video-refused', sources: ('camera' | 'screen')[] }
  *   | { type: 'ended', reason: 'by-organizer' | 'shutdown' }} ServerMessage
  */
 

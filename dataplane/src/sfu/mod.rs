@@ -3,6 +3,7 @@
 pub(crate) mod arrivals;
 pub(crate) mod batch;
 pub(crate) mod clock;
+pub(crate) mod doorman;
 pub mod dtls;
 pub(crate) mod history;
 pub mod ice;

@@ -7,6 +7,7 @@ use crate::egress::Egress;
 use crate::id::{ParticipantId, SourceKind, Ssrc};
 use crate::sfu::arrivals::Arrivals;
 use crate::sfu::clock::PublisherClock;
+use crate::sfu::room::Room;
 use crate::sfu::slab::Key;
 use crate::sfu::slot::{Sender, Slot};
 use crate::sfu::source::Source;
@@ -40,6 +41,13 @@ pub(crate) struct Participant {
     pub(crate) intake: Intake,
     pub(crate) padding: PaddingBudget,
     transport_seq: u16,
+}
+
+/// Who sits where: a participant of one worker, and after it nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Seat {
+    pub(crate) room: Key<Room>,
+    pub(crate) participant: Key<Participant>,
 }
 
 /// What an SSRC of a participant carries.

@@ -153,6 +153,8 @@ export const de = {
   'call.reconnecting': 'Die Verbindung ist unterbrochen und wird wieder aufgebaut …',
   'call.blocked': 'Keine Medienverbindung: Ton und Bild kommen nicht durch. Ist UDP hier gesperrt? Ein anderes Netz oder dessen Verwaltung kann helfen.',
   'call.blocked.local': 'Keine Medienverbindung: Von „localhost“ geladen, schicken Browser Ton und Bild nur über das Netz dieses Rechners. Verbinden Sie ihn mit einem Netz und starten Sie Saal neu, oder nehmen Sie einen anderen Browser.',
+  'call.full.camera': 'Der Server ist ausgelastet, Ihre Kamera bleibt deshalb aus. Zu hören sind Sie weiterhin; versuchen Sie es später noch einmal.',
+  'call.full.screen': 'Der Server ist ausgelastet, Ihr Bildschirm wird deshalb nicht geteilt. Zu hören sind Sie weiterhin; versuchen Sie es später noch einmal.',
   'call.lost': 'Die Verbindung ist abgerissen.',
   'call.gone': 'Dieser Raum ist nicht mehr offen.',
   'call.retry': 'Neu versuchen',

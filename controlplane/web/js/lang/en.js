@@ -152,6 +152,8 @@ export const en = {
   'call.reconnecting': 'The connection is interrupted. Trying to get it back …',
   'call.blocked': 'No media connection: sound and picture do not come through. Is UDP blocked here? Another network, or the administrators of this one, can help.',
   'call.blocked.local': 'No media connection: on a page from “localhost”, browsers send sound and picture by way of this computer’s network only. Connect it to a network and restart Saal, or try another browser.',
+  'call.full.camera': 'The server is at its limit, so your camera stays off. Everybody still hears you; try again later.',
+  'call.full.screen': 'The server is at its limit, so your screen is not shared. Everybody still hears you; try again later.',
   'call.lost': 'The connection is lost.',
   'call.gone': 'This room is no longer open.',
   'call.retry': 'Try again',

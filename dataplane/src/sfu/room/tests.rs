@@ -8,7 +8,6 @@ use crate::id::{Codec, Mid, Pt, Rid, RtpTime};
 use crate::id::{ExtSeq, MediaKind, Path, SourceKind, Ssrc};
 use crate::link::Wish;
 use crate::link::{CodecPt, SlotSpec, SourceSpec};
-use crate::sfu::dtls::Certificate;
 use crate::sfu::ice::IceCredentials;
 use crate::sfu::layer::Layer;
 use crate::sfu::srtp::{Inbound, Outbound, Profile};
@@ -38,7 +37,6 @@ struct Rig {
     counters: Counters,
     events: VecDeque<Event>,
     limits: Limits,
-    certificate: Certificate,
     people: Vec<Person>,
     batch: Batch,
     padding_percent: u8,
@@ -88,7 +86,6 @@ impl Rig {
             counters: Counters::default(),
             events: VecDeque::new(),
             limits: Limits::default(),
-            certificate: Certificate::generate().unwrap(),
             people: Vec::new(),
             batch: Batch::new(),
             padding_percent: 0,
@@ -102,7 +99,7 @@ impl Rig {
     fn join(&mut self, nth: u8) {
         let credentials = IceCredentials { ufrag: format!("u{nth}"), pwd: "password".into() };
         let spec = TransportSpec { local: credentials, remote_ufrag: String::new(), fingerprint: [0; 32] };
-        let mut transport = Transport::new(spec, &self.certificate, &self.limits, self.now);
+        let mut transport = Transport::new(spec, &self.limits, self.now);
         let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], u16::from(nth) + 1)), local: None };
         let (up, down) = ([nth; 16], [nth + 100; 16]);
         transport.connect(

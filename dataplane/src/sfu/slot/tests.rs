@@ -6,7 +6,6 @@ use super::*;
 use crate::config::Limits;
 use crate::id::{MediaKind, Mid, Path};
 use crate::link::CodecPt;
-use crate::sfu::dtls::Certificate;
 use crate::sfu::history::Entry;
 use crate::sfu::ice::IceCredentials;
 use crate::sfu::slab::Slab;
@@ -70,7 +69,7 @@ impl Rig {
         let credentials = IceCredentials { ufrag: "ufrag".into(), pwd: "password".into() };
         let spec = TransportSpec { local: credentials, remote_ufrag: String::new(), fingerprint: [0; 32] };
         let now = Instant::now();
-        let mut transport = Transport::new(spec, &Certificate::generate().unwrap(), &Limits::default(), now);
+        let mut transport = Transport::new(spec, &Limits::default(), now);
         let path = Path { remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9), local: None };
         let outbound = Outbound::new(PROFILE, &[7; 16], &[3; 12]).unwrap();
         transport.connect(
