@@ -89,6 +89,9 @@ pub(crate) struct Rooms {
     /// Receive slots of one participant, told in `welcome`.
     pub(crate) audio_slots: usize,
     pub(crate) video_slots: usize,
+    /// Most receive slots of a WHEP viewer, who sees the whole room without choosing.
+    pub(crate) viewer_audio_slots: usize,
+    pub(crate) viewer_video_slots: usize,
     /// After SIGTERM, rooms in progress may go on for this long.
     pub(crate) drain_minutes: u64,
 }
@@ -163,6 +166,8 @@ impl Default for Rooms {
             rooms_per_organizer_max: 50,
             audio_slots: 4,
             video_slots: 16,
+            viewer_audio_slots: 16,
+            viewer_video_slots: 48,
             drain_minutes: 60,
         }
     }
@@ -280,10 +285,16 @@ impl Config {
         if !(1..=500).contains(&self.rooms.participants_max) {
             return wrong("rooms", "participants_max", "1 to 500: what one core can serve");
         }
-        if self.rooms.audio_slots.saturating_add(self.rooms.video_slots)
-            > saal_dataplane::Limits::default().slots_max
-        {
+        let slots_max = saal_dataplane::Limits::default().slots_max;
+        if self.rooms.audio_slots.saturating_add(self.rooms.video_slots) > slots_max {
             return wrong("rooms", "video_slots", "audio_slots and video_slots together may not exceed 64");
+        }
+        if self.rooms.viewer_audio_slots.saturating_add(self.rooms.viewer_video_slots) > slots_max {
+            return wrong(
+                "rooms",
+                "viewer_video_slots",
+                "viewer_audio_slots and viewer_video_slots together may not exceed 64",
+            );
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::limit::{ClientAddr, Key, Table};
 use crate::media::{Media, News};
 use crate::names::RoomKey;
-use crate::rooms::{Admitted, Join, Open, OpenError, Output, Rooms, State};
+use crate::rooms::{Admitted, Join, Open, OpenError, Output, Pictures, Rooms, State};
 use crate::signal::message::{GoneReason, MediaState, Refused, ServerMessage};
 
 /// Rooms, their sockets and their workers.
@@ -35,6 +35,7 @@ struct Member {
 pub(crate) enum Note {
     Say(Utf8Bytes),
     SlotShows { slot: SlotIndex, source: Option<(ParticipantId, SourceKind)> },
+    Publish { pictures: Pictures },
 }
 
 struct Failures {
@@ -171,6 +172,11 @@ impl Hall {
                 Output::Tell { to, message } => {
                     let text = text_of(&message);
                     to.into_iter().for_each(|participant| self.pass(participant, Note::Say(text.clone())));
+                }
+                Output::Publish { to, pictures } => {
+                    let note =
+                        |participant| self.pass(participant, Note::Publish { pictures: pictures.clone() });
+                    to.into_iter().for_each(note);
                 }
                 Output::Dismiss { participant } => {
                     self.members.borrow_mut().remove(&participant);

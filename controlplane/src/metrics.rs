@@ -114,6 +114,9 @@ fn write_control(page: &mut String, server: &Server) {
     metric(page, "saal_participants_left_total", "counter", "Participants gone.", totals.participants_left);
     let connections = server.connections.borrow().open() as u64;
     metric(page, "saal_http_connections", "gauge", "Open connections, WebSockets included.", connections);
+    let [whip, whep] = server.whip.borrow().count();
+    metric(page, "saal_whip_sessions", "gauge", "Streams that came by WHIP.", whip as u64);
+    metric(page, "saal_whep_sessions", "gauge", "Viewers that came by WHEP.", whep as u64);
     metric(page, "saal_draining", "gauge", "1 after SIGTERM.", u64::from(draining));
     head(page, "saal_joins_refused_total", "counter", "Connections ended by the server.");
     for reason in Refused::ALL {

@@ -31,6 +31,7 @@ use crate::random;
 use crate::rooms::{self, Rooms};
 use crate::site::Site;
 use crate::tls;
+use crate::whip::Sessions;
 
 /// What every request handler may reach.
 pub(crate) struct Server {
@@ -41,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) hashing: Hashing,
     pub(crate) hall: Hall,
     pub(crate) connections: RefCell<Connections>,
+    pub(crate) whip: RefCell<Sessions>,
     /// `None`: plain http.
     pub(crate) tls: RefCell<Option<TlsAcceptor>>,
     /// Where media arrives: candidates of every answer.
@@ -127,7 +129,6 @@ pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
         limits: Limits {
             consent: Duration::from_secs(media.consent_seconds),
             participants_per_room_max: config.rooms.participants_max,
-            slots_max: config.rooms.audio_slots + config.rooms.video_slots,
             segments_max: media.segments_max,
             receive_buffer_bytes: media.receive_buffer_bytes,
             send_buffer_bytes: media.send_buffer_bytes,
@@ -161,12 +162,16 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         rooms_max: config.rooms.rooms_max,
         rooms_per_organizer_max: config.rooms.rooms_per_organizer_max,
     };
-    let connections = Connections::new(config.http.connections_max, config.http.connections_per_address_max);
+    let (connections_max, per_address_max) =
+        (config.http.connections_max, config.http.connections_per_address_max);
+    let connections = Connections::new(connections_max, per_address_max);
+    let whip = Sessions::new(Connections::new(connections_max, per_address_max));
     let server = Rc::new(Server {
         auth: Auth::new(accounts, site.is_secure()),
         hashing: Hashing::new().map_err(Failure::Runtime)?,
         hall: Hall::new(media, Rooms::new(limits)),
         connections: RefCell::new(connections),
+        whip: RefCell::new(whip),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         site,
         tls: RefCell::new(tls),

@@ -99,12 +99,26 @@ pub(crate) enum ServerMessage {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Person {
     pub(crate) id: Id,
+    /// Of a stream or a viewer its number in the room: the page has the words, in its own language.
     pub(crate) name: String,
+    pub(crate) kind: Kind,
     pub(crate) organizer: bool,
     pub(crate) microphone: bool,
     pub(crate) camera: bool,
     pub(crate) screen: bool,
     pub(crate) hand: bool,
+}
+
+/// What a participant came with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// The page, or another client of the WebSocket.
+    Person,
+    /// WHIP: sends only.
+    Stream,
+    /// WHEP: receives only.
+    Viewer,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
