@@ -42,6 +42,7 @@ pub struct Remote {
 }
 
 /// What a participant shall be, before it has a socket.
+#[derive(Debug)]
 pub struct Plan {
     /// Number within the run.
     pub number: usize,
@@ -349,6 +350,12 @@ impl Peer {
     /// Ends a window: what each stream brought.
     pub fn turn(&mut self) -> Vec<(u8, Window)> {
         self.tallies.iter_mut().map(|tally| (tally.pt, tally.turn())).collect()
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("number", &self.number).finish_non_exhaustive()
     }
 }
 

@@ -71,6 +71,12 @@ pub struct Outlet {
     pub streams: Vec<Stream>,
 }
 
+impl std::fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outlet").field("publisher", &self.publisher).finish_non_exhaustive()
+    }
+}
+
 enum Order {
     Add(Box<Outlet>),
     /// Frames fall due but nothing is sent.
