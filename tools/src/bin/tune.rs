@@ -188,7 +188,8 @@ impl Bench<'_> {
                     continue;
                 }
                 let mut settings = settings.to_vec();
-                if index > 0 {
+                // Alone, saal-load puts the server on one core.
+                if index > 0 || knob.workers.is_some() {
                     settings.push((knob.key, knob.candidates[index].clone()));
                 }
                 let sample = self.run(scenario, &settings)?;
@@ -278,7 +279,11 @@ fn load_arguments(
     let mut arguments =
         vec!["run".to_owned(), scenario.to_owned(), "--spawn".to_owned(), server.display().to_string()];
     for (key, value) in settings {
-        arguments.extend(["--set".to_owned(), format!("media.{key}={value}")]);
+        // The generator keeps away from the server's cores, so it must know them.
+        match *key {
+            "cores" => arguments.extend(["--server-core".to_owned(), value.replace(['[', ']', ' '], "")]),
+            _ => arguments.extend(["--set".to_owned(), format!("media.{key}={value}")]),
+        }
     }
     arguments.extend([
         "--seconds".to_owned(),
