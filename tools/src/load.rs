@@ -10,6 +10,7 @@
 //!
 //! RTP, SRTP, DTLS and STUN are not the server's own code: `crate::client` is built on other people's.
 
+pub mod compare;
 pub mod cpu;
 pub mod crowd;
 pub mod echo;
@@ -18,6 +19,7 @@ pub mod peer;
 pub mod publisher;
 pub mod receiver;
 pub mod result;
+pub mod run;
 pub mod scenario;
 pub mod sdp;
 pub mod server;

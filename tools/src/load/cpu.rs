@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
@@ -21,6 +21,12 @@ pub fn pin_process(pid: u32, cores: &[usize]) -> std::io::Result<()> {
         set.set(*core)?;
     }
     Ok(sched_setaffinity(Pid::from_raw(pid as i32), &set)?)
+}
+
+/// The cores that this process may use.
+pub fn cores() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return vec![0] };
+    (0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect()
 }
 
 /// What the calling thread has run so far.
