@@ -203,7 +203,7 @@ impl Bench<'_> {
                 if index > 0 || knob.workers.is_some() {
                     settings.push((knob.key, knob.candidates[index].clone()));
                 }
-                let sample = self.run(scenario, &settings)?;
+                let Some(sample) = self.run(scenario, &settings)? else { continue };
                 eprintln!(
                     "{:>4} s  {} = {}: {:.2} us per packet, p99 {} us{}",
                     self.since.elapsed().as_secs(),
@@ -235,7 +235,7 @@ impl Bench<'_> {
         };
         for pair in 1..=self.effort.pairs {
             let before = self.run(&scenario, &[])?;
-            let after = self.run(&scenario, settings)?;
+            let Some((before, after)) = before.zip(self.run(&scenario, settings)?) else { continue };
             eprintln!(
                 "{:>4} s  pair {pair}: {:.2} us before, {:.2} us after",
                 self.since.elapsed().as_secs(),
@@ -275,18 +275,19 @@ impl Bench<'_> {
             .into())
     }
 
-    /// A moment in which the machine was busy with something else is let pass.
-    fn run(&mut self, scenario: &str, settings: &[(&'static str, String)]) -> Result<Sample, Box<dyn Error>> {
+    /// A moment in which the machine was busy with something else is let pass; `None` when it does not pass.
+    fn run(
+        &mut self,
+        scenario: &str,
+        settings: &[(&'static str, String)],
+    ) -> Result<Option<Sample>, Box<dyn Error>> {
         for _ in 0..ATTEMPTS {
             match self.try_run(scenario, settings)? {
-                Ok(sample) => return Ok(sample),
-                Err(why) => eprintln!("{:>4} s  once more: {why}", self.since.elapsed().as_secs()),
+                Ok(sample) => return Ok(Some(sample)),
+                Err(why) => eprintln!("{:>4} s  {why}", self.since.elapsed().as_secs()),
             }
         }
-        Err(format!(
-            "{scenario} told nothing {ATTEMPTS} times; stop other programs, or choose a smaller --scenario"
-        )
-        .into())
+        Ok(None)
     }
 
     /// The inner error says why the run tells nothing.
