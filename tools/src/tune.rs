@@ -108,6 +108,9 @@ pub fn choose(samples: &[Vec<Sample>], parallel: Option<&[usize]>) -> usize {
         let workers = parallel.and_then(|workers| workers.get(index)).copied().unwrap_or(1).max(1);
         fit(&samples[index]).iter().map(|sample| sample.ns_per_packet / workers as f64).collect()
     };
+    if samples[0].is_empty() {
+        return 0;
+    }
     let default = cost(0);
     let mut best = 0;
     let mut best_cost = middle(&default).unwrap_or(f64::INFINITY);
@@ -188,6 +191,7 @@ pub fn fragment(tried: &[Tried], gain: Option<f64>) -> String {
             .zip(samples)
             .map(|(value, samples)| match median(samples) {
                 Some(ns) => format!("{value}: {:.2} us", ns / 1000.0),
+                None if samples.is_empty() => format!("{value}: not measured"),
                 None => format!("{value}: not carried"),
             })
             .collect();
@@ -225,6 +229,7 @@ mod tests {
         assert_eq!(choice(&[1500.0, 1600.0, 2010.0]), 0, "the spreads overlap");
         assert_eq!(choice(&[2500.0]), 0);
         assert_eq!(choice(&[]), 0, "never measured");
+        assert_eq!(choose(&[vec![], samples(&[1000.0, 1000.0])], None), 0, "nothing to compare with");
     }
 
     #[test]
