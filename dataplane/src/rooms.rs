@@ -214,7 +214,7 @@ impl Rooms {
             }
             start = end;
         }
-        self.batch.clear();
+        self.batch.clear(now);
     }
 
     /// Ids of all rooms and their participants, for a control plane that wants to know.

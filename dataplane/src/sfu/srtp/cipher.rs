@@ -93,10 +93,23 @@ impl Cipher {
                 let nonce = gcm_rtp_nonce(salt, ssrc, index);
                 match payload {
                     Source::Elsewhere(payload) => {
-                        let (padding, padding_len) = padding(tag_at - payload.len());
+                        let padded;
+                        let padding: &[u8] = match tag_at - payload.len() {
+                            0 => &[],
+                            len => {
+                                padded = padding(len);
+                                &padded[..len]
+                            }
+                        };
                         let (body, rest) = body.split_at_mut(payload.len());
-                        let (padding, aad) = (&padding[..padding_len], Aad::from(&*header));
-                        key.seal_out_of_place_scatter(nonce, aad, payload, body, padding, rest)
+                        key.seal_out_of_place_scatter(
+                            nonce,
+                            Aad::from(&*header),
+                            payload,
+                            body,
+                            padding,
+                            rest,
+                        )
                     }
                     Source::InPlace => {
                         let (body, tag) = body.split_at_mut(tag_at);
@@ -108,9 +121,9 @@ impl Cipher {
             Cipher::Cm { key, salt, auth } => {
                 let (body, tag) = body.split_at_mut(tag_at);
                 if let Source::Elsewhere(payload) = payload {
-                    let (padding, padding_len) = padding(body.len() - payload.len());
-                    body[..payload.len()].copy_from_slice(payload);
-                    body[payload.len()..].copy_from_slice(&padding[..padding_len]);
+                    let (body, rest) = body.split_at_mut(payload.len());
+                    body.copy_from_slice(payload);
+                    rest.copy_from_slice(&padding(rest.len())[..rest.len()]);
                 }
                 cm_apply(key, salt, ssrc, index.0, body).map_err(unsealed)?;
                 tag.copy_from_slice(&cm_tag(auth, &[header, body, &index.roc().to_be_bytes()]));
@@ -233,17 +246,17 @@ impl Drop for Cipher {
     }
 }
 
-/// The AES-CM pseudo-random function with key derivation rate 0 (RFC 3711 §4.3.3). A 96-bit salt is filled up with
-/// zeros on the right (RFC 7714 §11).
-/// Zeros and their count in the last octet (RFC 3550 §5.1), and how many bytes of it are meant.
-fn padding(len: usize) -> ([u8; PADDING_MAX], usize) {
+/// In the first `len` bytes zeros, and their count in the last of them (RFC 3550 §5.1).
+fn padding(len: usize) -> [u8; PADDING_MAX] {
     let mut padding = [0; PADDING_MAX];
     if let Some(last) = len.checked_sub(1) {
         padding[last] = len as u8;
     }
-    (padding, len)
+    padding
 }
 
+/// The AES-CM pseudo-random function with key derivation rate 0 (RFC 3711 §4.3.3). A 96-bit salt is filled up with
+/// zeros on the right (RFC 7714 §11).
 fn derive(master_key: &[u8], master_salt: &[u8], label: u8, out: &mut [u8]) -> Result<(), Unspecified> {
     let mut block = [0; AES_BLOCK_LEN];
     block[..master_salt.len()].copy_from_slice(master_salt);
