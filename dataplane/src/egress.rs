@@ -53,6 +53,7 @@ struct Block {
     bytes: Box<[u8]>,
     path: Path,
     segment_bytes: usize,
+    segments: usize,
     len: usize,
 }
 
@@ -114,7 +115,9 @@ impl Egress {
     pub fn commit(&mut self, train: &mut Train) {
         let len = std::mem::take(&mut train.reserved);
         if train.turn == self.turn {
-            self.blocks[train.block as usize].len += len;
+            let block = &mut self.blocks[train.block as usize];
+            block.len += len;
+            block.segments += usize::from(len > 0);
         }
     }
 
@@ -134,7 +137,9 @@ impl Egress {
 
     /// Gives the block back. Whoever sends calls this only when the kernel has finished reading.
     pub fn release(&mut self, departure: Departure) {
-        self.blocks[departure.block as usize].len = 0;
+        let block = &mut self.blocks[departure.block as usize];
+        block.len = 0;
+        block.segments = 0;
         self.free.push(departure.block);
     }
 
@@ -164,7 +169,13 @@ impl Departure {
 impl Block {
     fn new(block_bytes: usize) -> Block {
         let nowhere = Path { remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), local: None };
-        Block { bytes: vec![0; block_bytes].into_boxed_slice(), path: nowhere, segment_bytes: 0, len: 0 }
+        Block {
+            bytes: vec![0; block_bytes].into_boxed_slice(),
+            path: nowhere,
+            segment_bytes: 0,
+            segments: 0,
+            len: 0,
+        }
     }
 
     /// Whether a packet may follow the committed ones. An empty block takes any packet; a packet shorter than the first
@@ -175,8 +186,8 @@ impl Block {
         }
         self.path == *path
             && len <= self.segment_bytes
-            && self.len.is_multiple_of(self.segment_bytes)
-            && self.len / self.segment_bytes < segments_max
+            && self.len == self.segments * self.segment_bytes
+            && self.segments < segments_max
             && self.len + len <= self.bytes.len()
     }
 }

@@ -214,7 +214,7 @@ impl Rooms {
             }
             start = end;
         }
-        self.batch.clear();
+        self.batch.clear(now);
     }
 
     /// What the doorman has to say, as much of it as fits a turn.

@@ -37,7 +37,8 @@ pub(crate) struct Batch {
     /// Lent to a room while it fans out: who gets which group.
     pub(crate) legs: Vec<Leg>,
     first: Option<Instant>,
-    mid_frame: bool,
+    /// When the batch before this one left.
+    left: Option<Instant>,
 }
 
 /// What is known of a packet beside its bytes.
@@ -77,6 +78,8 @@ pub(crate) struct Group {
     /// Longest payload.
     longest: usize,
     count: u16,
+    /// Its newest packet does not end a frame, and nobody can show what is not complete.
+    mid_frame: bool,
     /// Where it begins in `order`, and how much of it is there.
     start: u16,
     ordered: u16,
@@ -109,7 +112,7 @@ impl Batch {
             order: Vec::with_capacity(PACKETS_MAX),
             legs: Vec::new(),
             first: None,
-            mid_frame: false,
+            left: None,
         }
     }
 
@@ -135,14 +138,13 @@ impl Batch {
         let layer = meta.layer;
         let same = |g: &Group| g.source == source && g.layer == layer && g.room == room;
         let group = self.groups.iter().position(same).unwrap_or_else(|| {
-            self.groups.push(Group { room, source, layer, longest: 0, count: 0, start: 0, ordered: 0 });
+            let (longest, count, mid_frame) = (0, 0, false);
+            self.groups.push(Group { room, source, layer, longest, count, mid_frame, start: 0, ordered: 0 });
             self.groups.len() - 1
         });
         self.groups[group].longest = self.groups[group].longest.max(payload.len());
         self.groups[group].count += 1;
-        if meta.kind == MediaKind::Video {
-            self.mid_frame = !meta.marker;
-        }
+        self.groups[group].mid_frame = meta.kind == MediaKind::Video && !meta.marker;
         let (start, payload_len) = (self.used, payload.len());
         self.packets.push(Pending {
             meta,
@@ -162,11 +164,14 @@ impl Batch {
         self.packets.len() == PACKETS_MAX || self.used + 2048 > self.bytes.len()
     }
 
-    /// When the batch shall leave: `tick` after its first packet, and not before `frame` while the newest video packet is
-    /// in the middle of a frame, which nobody can show yet.
+    /// When the batch shall leave: at once, but not within `tick` of the batch before it, and `frame` after its first
+    /// packet if a frame is still incomplete then. What arrives evenly waits for half a tick in the mean; a burst after
+    /// a pause does not wait at all.
     pub(crate) fn due(&self, tick: Duration, frame: Duration) -> Option<Instant> {
-        let hold = if self.mid_frame { tick.max(frame) } else { tick };
-        Some(self.first? + hold)
+        let first = self.first?;
+        let paced = self.left.map_or(first, |left| first.max(left + tick));
+        let incomplete = self.groups.iter().any(|group| group.mid_frame);
+        Some(if incomplete { paced.max(first + frame) } else { paced })
     }
 
     /// Orders what has arrived: room by room, and in each room the source with the largest packet first, so that small
@@ -214,21 +219,27 @@ impl Batch {
         Item { meta: &packet.meta, payload, descriptor, longest: packet.longest }
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets everything: it left at `now`.
+    pub(crate) fn clear(&mut self, now: Instant) {
         self.bytes[..self.used].zeroize();
         self.used = 0;
         self.packets.clear();
         self.groups.clear();
         self.order.clear();
         self.first = None;
-        self.mid_frame = false;
+        self.left = Some(now);
     }
 }
 
 impl Group {
     pub(crate) fn len(&self) -> u16 {
         self.count
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.bytes[..self.used].zeroize();
     }
 }
 

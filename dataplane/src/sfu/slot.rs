@@ -255,7 +255,9 @@ impl Slot {
         to.padding.on_sent(len, padding);
 
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+        // Padding is no payload (RFC 3550 §6.4.1), be it ours or the publisher's.
+        let padded = packet.payload.last().filter(|_| packet.padding).map_or(0, |count| u32::from(*count));
+        self.octets = self.octets.wrapping_add((packet.payload.len() as u32).saturating_sub(padded));
         if self.sent.is_none_or(|s| seq > s.seq) {
             self.next_seq = ExtSeq(seq.0 + 1);
             self.sent = Some(Sent {

@@ -60,6 +60,7 @@ struct Sent<'a> {
     rid: &'a [u8],
     level: Option<u8>,
     keyframe: bool,
+    marker: bool,
 }
 
 /// One packet on its way to a receiver, opened.
@@ -73,7 +74,7 @@ struct Leaving {
 }
 
 const CAMERA: Sent<'static> =
-    Sent { pt: 96, ssrc: 1, seq: 1, mid: b"c", rid: b"", level: None, keyframe: true };
+    Sent { pt: 96, ssrc: 1, seq: 1, mid: b"c", rid: b"", level: None, keyframe: true, marker: false };
 
 impl Rig {
     fn new(people: usize) -> Rig {
@@ -148,7 +149,7 @@ impl Rig {
         }
         let seq = ExtSeq(sent.seq);
         let out = Outgoing {
-            marker: false,
+            marker: sent.marker,
             padding: false,
             pt: Pt(sent.pt),
             seq: seq.seq(),
@@ -175,7 +176,7 @@ impl Rig {
             turn.batch.close();
             let groups = turn.batch.room_from(0).map_or(0, |(_, end)| end);
             room.fan_out(0..groups, turn, &mut |_| {});
-            turn.batch.clear();
+            turn.batch.clear(turn.now);
         });
     }
 
@@ -492,7 +493,7 @@ fn speaker_and_viewer(padding_percent: u8) -> Rig {
 }
 
 const VOICE: Sent<'static> =
-    Sent { pt: 111, ssrc: 9, seq: 1, mid: b"m", rid: b"", level: Some(30), keyframe: false };
+    Sent { pt: 111, ssrc: 9, seq: 1, mid: b"m", rid: b"", level: Some(30), keyframe: false, marker: false };
 
 #[test]
 fn a_frame_of_nearly_equal_packets_leaves_as_one_train() {
@@ -573,18 +574,50 @@ fn what_waits_of_a_source_that_is_switched_off_or_gone_is_not_sent() {
     assert_eq!(rig.trains_for(1), Vec::<Vec<Leaving>>::new());
 }
 
+const FRAME: Duration = Duration::from_micros(300);
+
 #[test]
 fn only_the_middle_of_a_frame_waits_for_the_rest_of_it() {
-    const FRAME: Duration = Duration::from_micros(300);
+    let part = Sent { seq: 40, keyframe: false, ..CAMERA };
     let mut rig = speaker_and_viewer(1);
     rig.arrive(0, VOICE, 80).unwrap();
     assert_eq!(rig.batch.due(Duration::ZERO, FRAME), Some(rig.now), "sound is complete");
-    rig.arrive(0, Sent { seq: 40, keyframe: false, ..CAMERA }, 1100).unwrap();
+    rig.arrive(0, part, 1100).unwrap();
     assert_eq!(rig.batch.due(Duration::ZERO, FRAME), Some(rig.now + FRAME));
-    let tick = Duration::from_millis(1);
-    assert_eq!(rig.batch.due(tick, FRAME), Some(rig.now + tick), "a busy core waits longer");
+    rig.arrive(0, Sent { seq: 2, ..VOICE }, 80).unwrap();
+    assert_eq!(rig.batch.due(Duration::ZERO, FRAME), Some(rig.now + FRAME), "sound ends no frame");
+    rig.arrive(0, Sent { seq: 41, marker: true, ..part }, 1100).unwrap();
+    assert_eq!(rig.batch.due(Duration::ZERO, FRAME), Some(rig.now));
     rig.fan_out();
-    assert_eq!(rig.batch.due(tick, FRAME), None);
+    assert_eq!(rig.batch.due(Duration::ZERO, FRAME), None);
+}
+
+#[test]
+fn a_whole_frame_of_one_camera_does_not_end_the_wait_for_that_of_another() {
+    let mut rig = Rig::new(2);
+    for who in 0..2 {
+        rig.negotiate(who, vec![camera(&[])], slots(MediaKind::Video, VP8, 1));
+        rig.switch_on(who, SourceKind::Camera);
+    }
+    rig.arrive(0, CAMERA, 1100).unwrap();
+    rig.arrive(1, Sent { marker: true, ..CAMERA }, 1100).unwrap();
+    assert_eq!(rig.batch.due(Duration::ZERO, FRAME), Some(rig.now + FRAME));
+    rig.arrive(0, Sent { seq: 2, keyframe: false, marker: true, ..CAMERA }, 1100).unwrap();
+    assert_eq!(rig.batch.due(Duration::ZERO, FRAME), Some(rig.now));
+}
+
+#[test]
+fn a_busy_core_sends_one_batch_a_tick_and_what_comes_after_a_pause_at_once() {
+    const TICK: Duration = Duration::from_millis(1);
+    let mut rig = speaker_and_viewer(1);
+    let left = rig.now;
+    rig.now += TICK / 4;
+    rig.arrive(0, VOICE, 80).unwrap();
+    assert_eq!(rig.batch.due(TICK, FRAME), Some(left + TICK));
+    rig.fan_out();
+    rig.now += 2 * TICK;
+    rig.arrive(0, Sent { seq: 2, ..VOICE }, 80).unwrap();
+    assert_eq!(rig.batch.due(TICK, FRAME), Some(rig.now));
 }
 
 #[test]
