@@ -46,6 +46,7 @@ const FACE: &[&str] = &[
     "id",
     "io::IoChoice",
     "io::IoCounters",
+    "io::TRAIN_CLASSES",
     "link",
     "sfu::ice::IceCredentials",
     "sfu::transport",
