@@ -49,6 +49,7 @@ const FACE: &[&str] = &[
     "id",
     "io::IoChoice",
     "io::IoCounters",
+    "io::TRAIN_CLASSES",
     "link",
     "probe",
     "sfu::ice::IceCredentials",
