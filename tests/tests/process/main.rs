@@ -2,6 +2,7 @@
 
 mod abuse;
 mod http;
+mod memory;
 mod server;
 
 use std::process::Command;
