@@ -80,8 +80,11 @@ pub(crate) struct Slot {
     packets: u32,
     octets: u32,
     /// Made with the first retransmission: most slots of most people never need it.
-    resent: Option<Box<[(ExtSeq, Option<Instant>); RESENT]>>,
+    resent: Option<Box<Resent>>,
 }
+
+/// The last packets sent again, and when.
+type Resent = [(ExtSeq, Option<Instant>); RESENT];
 
 /// How numbers of one encoding become numbers of the slot.
 #[derive(Clone, Copy, Debug)]
