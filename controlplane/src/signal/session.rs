@@ -71,7 +71,8 @@ pub(crate) fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX))
-        .read_buffer_size(8 * 1024)
+        // Held by everybody all the time; only the offer is longer, and comes in pieces then.
+        .read_buffer_size(2 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(1024 * 1024)
 }

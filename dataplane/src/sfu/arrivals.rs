@@ -22,7 +22,7 @@ pub(crate) struct Arrivals {
 
 impl Arrivals {
     pub(crate) fn new() -> Arrivals {
-        Arrivals { arrivals: Vec::with_capacity(ARRIVALS_MAX), feedback_count: 0, next_seq: None, sent: None }
+        Arrivals { arrivals: Vec::new(), feedback_count: 0, next_seq: None, sent: None }
     }
 
     pub(crate) fn on_packet(&mut self, seq: u16, clock: Duration) {
@@ -32,6 +32,10 @@ impl Arrivals {
         let known = self.arrivals.get(place).is_some_and(|a| a.seq == seq);
         if known || self.arrivals.len() == ARRIVALS_MAX {
             return;
+        }
+        if self.arrivals.capacity() == 0 {
+            // Once, with the first packet: who only listens needs none of it.
+            self.arrivals.reserve_exact(ARRIVALS_MAX);
         }
         self.arrivals.insert(place, arrival);
     }

@@ -91,8 +91,12 @@ pub(crate) struct Slot {
     rtx_seq: ExtSeq,
     packets: u32,
     octets: u32,
-    resent: [(ExtSeq, Option<Instant>); RESENT],
+    /// Made with the first retransmission: most slots of most people never need it.
+    resent: Option<Box<Resent>>,
 }
+
+/// The last packets sent again, and when.
+type Resent = [(ExtSeq, Option<Instant>); RESENT];
 
 /// How numbers of one encoding become numbers of the slot.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +162,7 @@ impl Slot {
             rtx_seq: ExtSeq((seed >> 16) & 0x7fff),
             packets: 0,
             octets: 0,
-            resent: [(ExtSeq(u64::MAX), None); RESENT],
+            resent: None,
         }
     }
 
@@ -291,7 +295,8 @@ impl Slot {
             return Err(Dropped::NotInHistory);
         }
         let place = seq.0 as usize % RESENT;
-        if self.resent[place].0 == seq && self.resent[place].1.is_some_and(|at| now < at + RESEND_INTERVAL) {
+        let before = self.resent.as_ref().map(|resent| resent[place]);
+        if before.is_some_and(|(of, at)| of == seq && at.is_some_and(|at| now < at + RESEND_INTERVAL)) {
             return Err(Dropped::ResendBudget);
         }
         let mapping = *self
@@ -330,7 +335,8 @@ impl Slot {
         to.transport.seal_rtp_in_place(self.rtx_seq, ssrc, header_len, bytes)?;
         to.transport.commit(egress);
         self.rtx_seq = ExtSeq(self.rtx_seq.0 + 1);
-        self.resent[place] = (seq, Some(now));
+        let resent = self.resent.get_or_insert_with(|| Box::new([(ExtSeq(u64::MAX), None); RESENT]));
+        resent[place] = (seq, Some(now));
         to.resend.on_resent(len);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod http;
+mod memory;
 mod server;
 mod whip;
 
