@@ -1,6 +1,7 @@
 //! Sealing and opening one RTP packet: ours beside `webrtc-srtp`, in one run, per profile and size.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use saal_dataplane::id::{ExtSeq, Pt, RtpTime, SeqNo, Ssrc};
@@ -13,9 +14,15 @@ use webrtc_srtp::protection_profile::ProtectionProfile;
 const KEY: [u8; 32] = [7; 32];
 const SALT: [u8; 14] = [3; 14];
 
-fn profiles() -> [(&'static str, Profile, ProtectionProfile); 2] {
+/// Payloads: sound, a small layer's packet, a full packet.
+const SIZES: [usize; 3] = [100, 400, 1100];
+/// Sealed beforehand; then the replay window begins anew.
+const PACKETS: u16 = 4096;
+
+fn profiles() -> [(&'static str, Profile, ProtectionProfile); 3] {
     [
         ("aes128_gcm", Profile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
+        ("aes256_gcm", Profile::AeadAes256Gcm, ProtectionProfile::AeadAes256Gcm),
         ("aes128_cm_sha1_80", Profile::Aes128CmSha1_80, ProtectionProfile::Aes128CmHmacSha1_80),
     ]
 }
@@ -38,7 +45,7 @@ fn seal(c: &mut Criterion) {
     for (name, ours, theirs) in profiles() {
         let (key, salt) = (&KEY[..ours.key_len()], &SALT[..ours.salt_len()]);
         let mut group = c.benchmark_group(format!("seal_{name}"));
-        for size in [100, 1150] {
+        for size in SIZES {
             group.throughput(Throughput::Bytes(size as u64));
             let plain = packet(1, size);
             let mut outbound = Outbound::new(ours, key, salt).expect("lengths fit");
@@ -66,47 +73,58 @@ fn open(c: &mut Criterion) {
     for (name, ours, theirs) in profiles() {
         let (key, salt) = (&KEY[..ours.key_len()], &SALT[..ours.salt_len()]);
         let mut group = c.benchmark_group(format!("open_{name}"));
-        let mut context = Context::new(key, salt, theirs, None, None).expect("lengths fit");
-        let sealed: Vec<_> =
-            (0..=u16::MAX).map(|seq| context.encrypt_rtp(&packet(seq, 1150)).expect("seals")).collect();
-        group.throughput(Throughput::Bytes(1150));
+        for size in SIZES {
+            group.throughput(Throughput::Bytes(size as u64));
+            let mut context = Context::new(key, salt, theirs, None, None).expect("lengths fit");
+            let sealed: Vec<_> =
+                (0..PACKETS).map(|seq| context.encrypt_rtp(&packet(seq, size)).expect("seals")).collect();
 
-        let mut inbound = Inbound::new(ours, key, salt, 4).expect("lengths fit");
-        let mut buffer = [0; 1500];
-        let mut next = 0;
-        group.bench_function("saal", |b| {
-            b.iter(|| {
-                if next == sealed.len() {
-                    next = 0;
-                    inbound = Inbound::new(ours, key, salt, 4).expect("lengths fit");
-                }
-                let packet = &mut buffer[..sealed[next].len()];
-                packet.copy_from_slice(&sealed[next]);
-                next += 1;
-                let header = Header::parse(packet).expect("well formed");
-                inbound.open_rtp(packet, &header, true).expect("opens")
+            let fresh = || Inbound::new(ours, key, salt, 4).expect("lengths fit");
+            let mut inbound = fresh();
+            let mut buffer = [0; 1500];
+            let mut next = 0;
+            group.bench_function(BenchmarkId::new("saal", size), |b| {
+                b.iter(|| {
+                    if next == sealed.len() {
+                        next = 0;
+                        inbound = fresh();
+                    }
+                    let packet = &mut buffer[..sealed[next].len()];
+                    packet.copy_from_slice(&sealed[next]);
+                    next += 1;
+                    let header = Header::parse(packet).expect("well formed");
+                    inbound.open_rtp(packet, &header, true).expect("opens")
+                });
             });
-        });
 
-        let fresh = || {
-            let replay = Some(srtp_replay_protection(128));
-            Context::new(key, salt, theirs, replay, None).expect("lengths fit")
-        };
-        let mut context = fresh();
-        let mut next = 0;
-        group.bench_function("webrtc_srtp", |b| {
-            b.iter(|| {
-                if next == sealed.len() {
-                    next = 0;
-                    context = fresh();
-                }
-                next += 1;
-                context.decrypt_rtp(&sealed[next - 1]).expect("opens")
+            let fresh = || {
+                let replay = Some(srtp_replay_protection(128));
+                Context::new(key, salt, theirs, replay, None).expect("lengths fit")
+            };
+            let mut context = fresh();
+            let mut next = 0;
+            group.bench_function(BenchmarkId::new("webrtc_srtp", size), |b| {
+                b.iter(|| {
+                    if next == sealed.len() {
+                        next = 0;
+                        context = fresh();
+                    }
+                    next += 1;
+                    context.decrypt_rtp(&sealed[next - 1]).expect("opens")
+                });
             });
-        });
+        }
         group.finish();
     }
 }
 
-criterion_group!(benches, seal, open);
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(400))
+        .without_plots();
+    targets = seal, open
+}
 criterion_main!(benches);

@@ -1,1 +1,1 @@
-//! The benchmarks live in `benches/`; `cargo bench -p saal-bench` runs them all.
+//! The benchmarks live in `benches/`, and `saal-floor` in `bin/`; `bench/run` runs them all and prints the table.

@@ -41,7 +41,7 @@ struct RoomWish {
     password: Option<Password>,
 }
 
-/// A request's body: the largest is a sign-in.
+/// A request's body: the largest is a session description.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -218,6 +218,11 @@ fn upgrade(
 }
 
 async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answer> {
+    from_object(&bytes(request).await?).ok_or_else(|| error(StatusCode::BAD_REQUEST, "bad-request"))
+}
+
+/// A request's body of bounded size that comes in time.
+pub(crate) async fn bytes(request: Request<Incoming>) -> Result<Zeroizing<Vec<u8>>, Answer> {
     let mut body = request.into_body();
     let collect = async {
         let mut bytes = Zeroizing::new(Vec::new());
@@ -235,12 +240,11 @@ async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answ
         }
         if len <= BODY_BYTES_MAX { Ok(bytes) } else { Err((StatusCode::PAYLOAD_TOO_LARGE, "too-large")) }
     };
-    let bytes = match timeout(BODY_WITHIN, collect).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err((status, code))) => return Err(error(status, code)),
-        Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "too-slow")),
-    };
-    from_object(&bytes).ok_or_else(|| error(StatusCode::BAD_REQUEST, "bad-request"))
+    match timeout(BODY_WITHIN, collect).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err((status, code))) => Err(error(status, code)),
+        Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "too-slow")),
+    }
 }
 
 fn no_content(cookie: &str) -> Answer {

@@ -62,6 +62,10 @@ pub(crate) struct Media {
     pub(crate) consent_seconds: u64,
     /// Packets of one segmented send; 1 switches segmentation off.
     pub(crate) segments_max: usize,
+    /// Longest time in microseconds that packets wait for others to the same receiver, reached when the core is busy.
+    pub(crate) tick_max_us: u64,
+    /// Padding that may be added to make packets of one train equal, in percent of what a receiver gets.
+    pub(crate) padding_max_percent: u8,
     /// Socket buffers per worker; the kernel's `net.core.rmem_max` and `wmem_max` cap them.
     pub(crate) receive_buffer_bytes: usize,
     pub(crate) send_buffer_bytes: usize,
@@ -73,6 +77,7 @@ pub(crate) enum Io {
     Auto,
     Uring,
     Mio,
+    Sendto,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,6 +94,9 @@ pub(crate) struct Rooms {
     /// Receive slots of one participant, told in `welcome`.
     pub(crate) audio_slots: usize,
     pub(crate) video_slots: usize,
+    /// Most receive slots of a WHEP viewer, who sees the whole room without choosing.
+    pub(crate) viewer_audio_slots: usize,
+    pub(crate) viewer_video_slots: usize,
     /// After SIGTERM, rooms in progress may go on for this long.
     pub(crate) drain_minutes: u64,
 }
@@ -148,6 +156,8 @@ impl Default for Media {
             io: Io::Auto,
             consent_seconds: limits.consent.as_secs(),
             segments_max: limits.segments_max,
+            tick_max_us: limits.tick_max.as_micros() as u64,
+            padding_max_percent: limits.padding_max_percent,
             receive_buffer_bytes: limits.receive_buffer_bytes,
             send_buffer_bytes: limits.send_buffer_bytes,
         }
@@ -163,6 +173,8 @@ impl Default for Rooms {
             rooms_per_organizer_max: 50,
             audio_slots: 4,
             video_slots: 16,
+            viewer_audio_slots: 16,
+            viewer_video_slots: 48,
             drain_minutes: 60,
         }
     }
@@ -174,6 +186,7 @@ impl From<Io> for IoChoice {
             Io::Auto => IoChoice::Auto,
             Io::Uring => IoChoice::Uring,
             Io::Mio => IoChoice::Mio,
+            Io::Sendto => IoChoice::Sendto,
         }
     }
 }
@@ -268,6 +281,16 @@ impl Config {
         if !(5..=30).contains(&self.media.consent_seconds) {
             return wrong("media", "consent_seconds", "5 to 30 (RFC 7675 allows no more)");
         }
+        if self.media.tick_max_us > 10_000 {
+            return wrong("media", "tick_max_us", "0 to 10000: more would be heard in a conversation");
+        }
+        if self.media.padding_max_percent > 25 {
+            return wrong(
+                "media",
+                "padding_max_percent",
+                "0 to 25: more costs receivers more than it saves here",
+            );
+        }
         if !(1..=64).contains(&self.media.segments_max) {
             return wrong("media", "segments_max", "1 to 64 (the kernel's UDP_MAX_SEGMENTS)");
         }
@@ -280,10 +303,16 @@ impl Config {
         if !(1..=500).contains(&self.rooms.participants_max) {
             return wrong("rooms", "participants_max", "1 to 500: what one core can serve");
         }
-        if self.rooms.audio_slots.saturating_add(self.rooms.video_slots)
-            > saal_dataplane::Limits::default().slots_max
-        {
+        let slots_max = saal_dataplane::Limits::default().slots_max;
+        if self.rooms.audio_slots.saturating_add(self.rooms.video_slots) > slots_max {
             return wrong("rooms", "video_slots", "audio_slots and video_slots together may not exceed 64");
+        }
+        if self.rooms.viewer_audio_slots.saturating_add(self.rooms.viewer_video_slots) > slots_max {
+            return wrong(
+                "rooms",
+                "viewer_video_slots",
+                "viewer_audio_slots and viewer_video_slots together may not exceed 64",
+            );
         }
         Ok(())
     }

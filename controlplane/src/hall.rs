@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::limit::{ClientAddr, Key, Table};
 use crate::media::{Media, News};
 use crate::names::RoomKey;
-use crate::rooms::{Admitted, Join, Open, OpenError, Output, Rooms, State};
+use crate::rooms::{Admitted, Join, Open, OpenError, Output, Pictures, Rooms, State};
 use crate::signal::message::{GoneReason, MediaState, Refused, ServerMessage};
 
 /// Rooms, their sockets and their workers.
@@ -23,6 +23,7 @@ pub(crate) struct Hall {
     members: RefCell<HashMap<ParticipantId, Member>>,
     failures: RefCell<Failures>,
     refusals: Cell<[u64; Refused::ALL.len()]>,
+    videos_refused: Cell<u64>,
 }
 
 /// A participant's way out, and whether the data plane knows them.
@@ -35,6 +36,7 @@ struct Member {
 pub(crate) enum Note {
     Say(Utf8Bytes),
     SlotShows { slot: SlotIndex, source: Option<(ParticipantId, SourceKind)> },
+    Publish { pictures: Pictures },
 }
 
 struct Failures {
@@ -61,6 +63,7 @@ impl Hall {
                 per_room: Table::new(FAILURES_PER_ROOM, WINDOW),
             }),
             refusals: Cell::default(),
+            videos_refused: Cell::default(),
         }
     }
 
@@ -104,6 +107,37 @@ impl Hall {
         if let Some(member) = self.members.borrow_mut().get_mut(&participant) {
             member.has_media = true;
         }
+    }
+
+    /// What a participant has switched on. A camera or a screen that comes on while the room's worker is full stays off;
+    /// those are returned.
+    pub(crate) fn set_state(
+        &self,
+        room: RoomId,
+        participant: ParticipantId,
+        mut state: State,
+    ) -> Vec<SourceKind> {
+        let before = self.state(participant);
+        let mut refused = Vec::new();
+        if !self.media.takes_video(room) {
+            for (source, wanted, was_on) in [
+                (SourceKind::Camera, &mut state.camera, before.camera),
+                (SourceKind::Screen, &mut state.screen, before.screen),
+            ] {
+                if *wanted && !was_on {
+                    *wanted = false;
+                    refused.push(source);
+                }
+            }
+        }
+        self.videos_refused.set(self.videos_refused.get() + refused.len() as u64);
+        self.with(|rooms| rooms.set_state(participant, state));
+        refused
+    }
+
+    /// Cameras and screens that a full worker did not take.
+    pub(crate) fn videos_refused(&self) -> u64 {
+        self.videos_refused.get()
     }
 
     pub(crate) fn may_try(&self, client: ClientAddr, room: &RoomKey) -> bool {
@@ -172,6 +206,11 @@ impl Hall {
                     let text = text_of(&message);
                     to.into_iter().for_each(|participant| self.pass(participant, Note::Say(text.clone())));
                 }
+                Output::Publish { to, pictures } => {
+                    let note =
+                        |participant| self.pass(participant, Note::Publish { pictures: pictures.clone() });
+                    to.into_iter().for_each(note);
+                }
                 Output::Dismiss { participant } => {
                     self.members.borrow_mut().remove(&participant);
                 }
@@ -219,5 +258,73 @@ fn reason_of(gone: Gone) -> GoneReason {
         Gone::CloseNotify => GoneReason::CloseNotify,
         Gone::HandshakeFailed => GoneReason::HandshakeFailed,
         Gone::FingerprintMismatch => GoneReason::FingerprintMismatch,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use saal_dataplane::id::WorkerId;
+    use saal_dataplane::link::Event;
+
+    use super::*;
+    use crate::names::RoomName;
+    use crate::rooms::Limits;
+
+    const ROOM: RoomId = RoomId(1);
+    const ADA: ParticipantId = ParticipantId(2);
+    const BOB: ParticipantId = ParticipantId(3);
+
+    fn hall() -> Hall {
+        let config = saal_dataplane::Config {
+            cores: vec![None],
+            port: 0,
+            bind: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+            io: saal_dataplane::io::IoChoice::Mio,
+            generation: 1,
+            limits: saal_dataplane::Limits::default(),
+        };
+        // What the worker itself says goes nowhere.
+        let (media, _) = Media::start(config).unwrap();
+        let limits = Limits {
+            waiting: Duration::from_secs(60),
+            participants_max: 10,
+            rooms_max: 10,
+            rooms_per_organizer_max: 10,
+        };
+        let hall = Hall::new(media, Rooms::new(limits));
+        let name = RoomName::new("hall").unwrap();
+        let open =
+            Open { room: ROOM, name, opened_by: "anna".into(), password: None, media_token_sha256: [0; 32] };
+        hall.open(open).unwrap();
+        for (participant, name) in [(ADA, "Ada"), (BOB, "Bob")] {
+            hall.join(Join { room: ROOM, participant, name: name.into(), account: None }).unwrap();
+        }
+        hall
+    }
+
+    fn report(hall: &Hall, busy_percent: u8) {
+        assert!(hall.media.on_event(WorkerId(0), Event::Load { busy_percent }).is_none());
+    }
+
+    #[test]
+    fn a_full_worker_takes_no_more_video_but_keeps_what_it_has_and_takes_voices() {
+        let hall = hall();
+        let on = State { microphone: true, camera: true, screen: false, hand: false };
+        assert_eq!(hall.set_state(ROOM, ADA, on), []);
+        report(&hall, 95);
+        report(&hall, 95);
+
+        let all = State { screen: true, ..on };
+        assert_eq!(hall.set_state(ROOM, BOB, all), [SourceKind::Camera, SourceKind::Screen]);
+        assert_eq!(hall.state(BOB), State { microphone: true, ..State::default() });
+        assert_eq!(hall.set_state(ROOM, ADA, all), [SourceKind::Screen]);
+        assert_eq!(hall.state(ADA), on, "her camera goes on");
+        assert_eq!(hall.videos_refused(), 3);
+
+        report(&hall, 75);
+        assert_eq!(hall.set_state(ROOM, BOB, on), [SourceKind::Camera]);
+        report(&hall, 60);
+        assert_eq!(hall.set_state(ROOM, BOB, on), []);
+        assert_eq!(hall.state(BOB), on);
     }
 }

@@ -22,6 +22,7 @@ use crate::limit::ClientAddr;
 use crate::log;
 use crate::names::RoomName;
 use crate::server::Server;
+use crate::whip;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
@@ -110,6 +111,9 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
     if let Some(rest) = path.strip_prefix("/api/v1/") {
         let segments: Vec<&str> = rest.split('/').collect();
         return api::answer(server, request, client, &segments).await;
+    }
+    if let Some((door, rest)) = whip::door(&path) {
+        return whip::answer(server, request, client, door, &rest).await;
     }
     let Some(file) = file_of(&path) else { return not_found(server) };
     if request.method() != Method::GET && request.method() != Method::HEAD {

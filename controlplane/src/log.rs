@@ -31,6 +31,10 @@ pub(crate) enum Entry<'a> {
     NotUring {
         why: &'a str,
     },
+    /// The data plane's own sentence.
+    SmallBuffers {
+        why: &'a str,
+    },
     DemoAccount,
     /// Only names of accounts that exist are logged.
     SignedIn {
@@ -105,6 +109,7 @@ impl Entry<'_> {
         match self {
             Entry::WorkersStopped | Entry::CommandsLost { .. } => Level::Error,
             Entry::NotUring { .. }
+            | Entry::SmallBuffers { .. }
             | Entry::NoAccounts
             | Entry::AccountsUnreadable
             | Entry::CertificateNotLoaded { .. }
@@ -136,6 +141,7 @@ impl fmt::Display for Entry<'_> {
                 core.map_or(Ok(()), |core| write!(f, " core={core}"))
             }
             Entry::NotUring { why } => write!(f, "using mio: {why}"),
+            Entry::SmallBuffers { why } => write!(f, "small socket buffers lose bursts: {why}"),
             Entry::DemoAccount => {
                 f.write_str("no organizers file: a demo account lives until this process ends")
             }

@@ -1,7 +1,8 @@
 //! Saal: one process that serves the page, signs organizers in, keeps rooms, and starts the media workers.
 //!
 //! How to read this: `server` starts the parts; `http` and `api` answer requests; `signal` is a participant's WebSocket;
-//! `rooms` holds the rules of a room's life without any I/O; `hall` connects rooms, sockets and workers; `media` is the
+//! `whip` lets in clients without
+//! the page; `rooms` holds the rules of a room's life without any I/O; `hall` connects rooms, sockets and workers; `media` is the
 //! only door to the data plane; `sdp` alone knows session descriptions.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod doctor;
 mod hall;
 mod http;
 mod limit;
+mod load;
 mod log;
 mod media;
 mod metrics;
@@ -28,6 +30,7 @@ mod server;
 mod signal;
 mod site;
 mod tls;
+mod whip;
 
 use std::process::ExitCode;
 

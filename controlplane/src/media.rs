@@ -11,6 +11,7 @@ use saal_dataplane::sfu::transport::{Gone, TransportSpec};
 use saal_dataplane::{Busy, DataPlane, WorkerInfo};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::load::Load;
 use crate::log;
 
 /// The data plane as the rest of the control plane sees it.
@@ -47,6 +48,7 @@ struct Place {
 
 struct Worker {
     info: WorkerInfo,
+    load: Load,
     rooms: usize,
     participants: usize,
     /// Commands that may not be lost, while the worker's queue is full. In order.
@@ -77,6 +79,7 @@ impl Media {
         std::thread::Builder::new().name("saal-events".into()).spawn(listen)?;
         let worker = |info: &WorkerInfo| Worker {
             info: info.clone(),
+            load: Load::default(),
             rooms: 0,
             participants: 0,
             backlog: VecDeque::new(),
@@ -101,14 +104,19 @@ impl Media {
         self.plane.ssrc()
     }
 
-    /// Puts the room onto the worker with the fewest participants among those that take it: one that has stopped is empty.
+    /// Puts the room onto the least busy worker among those that take it, of equally busy ones onto that with the fewest
+    /// participants. One that has stopped is idle, but takes nothing.
     pub(crate) fn open_room(&self, room: RoomId) -> Result<(), Busy> {
         let mut table = self.table.borrow_mut();
         let mut by_load: Vec<usize> = (0..table.workers.len()).collect();
-        by_load.sort_by_key(|&worker| (table.workers[worker].participants, table.workers[worker].rooms));
+        by_load.sort_by_key(|&worker| {
+            let worker = &table.workers[worker];
+            (worker.load.rank(), worker.participants, worker.rooms)
+        });
         let takes = |&worker: &usize| self.ask(&table.workers[worker], Command::OpenRoom { room }).is_ok();
         let worker = by_load.into_iter().find(takes).ok_or(Busy)?;
         table.workers[worker].rooms += 1;
+        table.workers[worker].load.on_placed();
         table.rooms.insert(room, Place { worker, participants: 0 });
         Ok(())
     }
@@ -120,6 +128,12 @@ impl Media {
         worker.rooms -= 1;
         worker.participants -= place.participants;
         self.insist(worker, Command::CloseRoom { room });
+    }
+
+    /// Whether the worker of this room has time for another camera or screen.
+    pub(crate) fn takes_video(&self, room: RoomId) -> bool {
+        let table = self.table.borrow();
+        table.rooms.get(&room).is_none_or(|place| table.workers[place.worker].load.takes_video())
     }
 
     /// Fresh ICE credentials and the UDP port for a participant of this room.
@@ -175,7 +189,7 @@ impl Media {
     }
 
     /// What an event means to others; a snapshot goes to whoever asked for it.
-    pub(crate) fn on_event(&self, event: Event) -> Option<News> {
+    pub(crate) fn on_event(&self, worker: WorkerId, event: Event) -> Option<News> {
         match event {
             Event::Connected { participant, .. } => Some(News::Connected(participant)),
             Event::Disconnected { participant, reason, .. } => Some(News::Gone(participant, reason)),
@@ -189,6 +203,11 @@ impl Media {
             }
             Event::Speakers { room, speakers } => Some(News::Speakers(room, speakers)),
             Event::RoomClosed { .. } => None,
+            Event::Load { busy_percent } => {
+                let mut table = self.table.borrow_mut();
+                table.workers.get_mut(usize::from(worker.0))?.load.on_report(busy_percent);
+                None
+            }
             Event::Snapshot { request, snapshot } => {
                 let asked = self.table.borrow_mut().snapshots.remove(&request)?;
                 let _ = asked.send(snapshot);

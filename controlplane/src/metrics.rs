@@ -12,7 +12,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use saal_dataplane::WorkerInfo;
 use saal_dataplane::counters::Dropped;
+use saal_dataplane::io::TRAIN_CLASSES;
 use saal_dataplane::link::Snapshot;
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
@@ -29,8 +31,8 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// One worker's row: its number and what it said, if it did.
-type Row = (u16, Option<Box<Snapshot>>);
+/// One worker's row: who it is and what it said, if it did.
+type Row = (WorkerInfo, Option<Box<Snapshot>>);
 
 pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener) {
     loop {
@@ -77,15 +79,14 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Answer {
 }
 
 async fn rows(server: &Server) -> Vec<Row> {
-    let answers = server.hall.media.snapshots(PATIENCE).await;
-    answers.into_iter().map(|(info, snapshot)| (info.id.0, snapshot)).collect()
+    server.hall.media.snapshots(PATIENCE).await
 }
 
 fn healthz(rows: &[Row]) -> Answer {
     let silent: Vec<String> = rows
         .iter()
         .filter(|(_, snapshot)| snapshot.is_none())
-        .map(|(number, _)| number.to_string())
+        .map(|(info, _)| info.id.0.to_string())
         .collect();
     if rows.is_empty() || !silent.is_empty() {
         return text(
@@ -114,7 +115,13 @@ fn write_control(page: &mut String, server: &Server) {
     metric(page, "saal_participants_left_total", "counter", "Participants gone.", totals.participants_left);
     let connections = server.connections.borrow().open() as u64;
     metric(page, "saal_http_connections", "gauge", "Open connections, WebSockets included.", connections);
+    let [whip, whep] = server.whip.borrow().count();
+    metric(page, "saal_whip_sessions", "gauge", "Streams that came by WHIP.", whip as u64);
+    metric(page, "saal_whep_sessions", "gauge", "Viewers that came by WHEP.", whep as u64);
     metric(page, "saal_draining", "gauge", "1 after SIGTERM.", u64::from(draining));
+    let videos = hall.videos_refused();
+    let help = "Cameras and screens that a full worker did not take.";
+    metric(page, "saal_video_refused_total", "counter", help, videos);
     head(page, "saal_joins_refused_total", "counter", "Connections ended by the server.");
     for reason in Refused::ALL {
         line(
@@ -128,22 +135,48 @@ fn write_control(page: &mut String, server: &Server) {
 
 fn write_workers(page: &mut String, rows: &[Row]) {
     head(page, "saal_worker_up", "gauge", "1 when the worker answered within a second.");
-    for (number, snapshot) in rows {
-        line(page, "saal_worker_up", &format!("worker=\"{number}\""), u64::from(snapshot.is_some()));
+    for (info, snapshot) in rows {
+        line(page, "saal_worker_up", &worker(info), u64::from(snapshot.is_some()));
+    }
+    head(page, "saal_worker_info", "gauge", "1; the worker's core, if it is pinned, and its I/O backend.");
+    for (info, _) in rows {
+        let core = info.core.map(|core| core.to_string()).unwrap_or_default();
+        let labels = format!("{},core=\"{core}\",backend=\"{}\"", worker(info), info.backend);
+        line(page, "saal_worker_info", &labels, 1);
+    }
+    let name = "saal_worker_busy_seconds_total";
+    head(page, name, "counter", "Time that the worker did not wait.");
+    for (info, snapshot) in rows {
+        if let Some(snapshot) = snapshot {
+            let _ = writeln!(page, "{name}{{{}}} {:.6}", worker(info), snapshot.counters.busy.as_secs_f64());
+        }
     }
     for (name, kind, help, value) in WORKER {
         head(page, name, kind, help);
-        for (number, snapshot) in rows {
+        for (info, snapshot) in rows {
             if let Some(snapshot) = snapshot {
-                line(page, name, &format!("worker=\"{number}\""), value(snapshot));
+                line(page, name, &worker(info), value(snapshot));
             }
         }
     }
+    head(page, "saal_train_packets", "histogram", "Packets per send operation.");
+    for (info, snapshot) in rows {
+        let Some(snapshot) = snapshot else { continue };
+        let worker = worker(info);
+        let mut sum = 0;
+        for (count, longest) in snapshot.io.trains.iter().zip(TRAIN_CLASSES) {
+            sum += count;
+            line(page, "saal_train_packets_bucket", &format!("{worker},le=\"{longest}\""), sum);
+        }
+        line(page, "saal_train_packets_bucket", &format!("{worker},le=\"+Inf\""), snapshot.io.sends);
+        line(page, "saal_train_packets_sum", &worker, snapshot.io.datagrams_out);
+        line(page, "saal_train_packets_count", &worker, snapshot.io.sends);
+    }
     head(page, "saal_dropped_total", "counter", "What arrived and was not used.");
-    for (number, snapshot) in rows {
+    for (info, snapshot) in rows {
         let Some(snapshot) = snapshot else { continue };
         for reason in Dropped::ALL {
-            let labels = format!("worker=\"{number}\",reason=\"{}\"", reason.name());
+            let labels = format!("{},reason=\"{}\"", worker(info), reason.name());
             line(page, "saal_dropped_total", &labels, snapshot.counters.dropped(reason));
         }
     }
@@ -151,10 +184,19 @@ fn write_workers(page: &mut String, rows: &[Row]) {
 
 type Column = (&'static str, &'static str, &'static str, fn(&Snapshot) -> u64);
 
-const WORKER: [Column; 17] = [
+const WORKER: [Column; 20] = [
     ("saal_worker_rooms", "gauge", "Rooms on this worker.", |s| s.counters.rooms),
     ("saal_worker_participants", "gauge", "Participants on this worker.", |s| s.counters.participants),
+    ("saal_handshakes_waiting", "gauge", "Datagrams of DTLS handshakes that nobody has read yet.", |s| {
+        s.counters.handshakes_waiting
+    }),
     ("saal_turns_total", "counter", "Turns of the worker's loop.", |s| s.counters.turns),
+    ("saal_tick_microseconds", "gauge", "Longest that packets wait now so that trains grow.", |s| {
+        s.counters.tick_us
+    }),
+    ("saal_padding_bytes_total", "counter", "RTP padding that evened out trains.", |s| {
+        s.counters.padding_bytes
+    }),
     ("saal_rtp_in_total", "counter", "RTP packets that arrived.", |s| s.counters.rtp_in),
     ("saal_rtcp_in_total", "counter", "RTCP packets that arrived.", |s| s.counters.rtcp_in),
     ("saal_rtp_forwarded_total", "counter", "RTP packets sent on.", |s| s.counters.rtp_forwarded),
@@ -172,6 +214,10 @@ const WORKER: [Column; 17] = [
     ("saal_truncated_total", "counter", "Datagrams too long to be ours.", |s| s.io.truncated),
     ("saal_rearmed_total", "counter", "Times the receive buffers ran out.", |s| s.io.rearmed),
 ];
+
+fn worker(info: &WorkerInfo) -> String {
+    format!("worker=\"{}\"", info.id.0)
+}
 
 fn metric(page: &mut String, name: &str, kind: &str, help: &str, value: u64) {
     head(page, name, kind, help);

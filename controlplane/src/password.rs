@@ -161,6 +161,8 @@ impl Turn<'_> {
 
 /// Until the server drops its end of the queue.
 fn work(queue: &Mutex<Receiver<Job>>) {
+    // Refused by some sandboxes; hashing then competes with the media threads as an equal.
+    let _ = saal_dataplane::yield_to_media();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };

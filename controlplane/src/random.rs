@@ -1,5 +1,6 @@
 //! Randomness from the operating system's generator by way of aws-lc: ids, tokens, passwords, made-up names.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
@@ -46,6 +47,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out
+}
+
+/// In a time that does not tell where two digests differ.
+pub(crate) fn are_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    verify_slices_are_equal(a, b).is_ok()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

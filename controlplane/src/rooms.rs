@@ -4,6 +4,7 @@
 //! Nothing of it outlives it: a room of the same name later is another room with another id.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use saal_dataplane::id::{ParticipantId, RoomId, SourceKind};
@@ -11,7 +12,8 @@ use saal_dataplane::id::{ParticipantId, RoomId, SourceKind};
 use crate::limit::Bucket;
 use crate::names::{RoomKey, RoomName};
 use crate::password::Hash;
-use crate::signal::message::{EndReason, Id, Person, Refused, ServerMessage};
+use crate::random;
+use crate::signal::message::{EndReason, Id, Kind, Person, Refused, ServerMessage};
 
 /// The registry.
 pub(crate) struct Rooms {
@@ -46,7 +48,6 @@ struct Room {
     opened_by: String,
     password: Option<Hash>,
     /// Of the token for clients without our page; only its hash is kept.
-    #[expect(dead_code, reason = "WHIP and WHEP will be let in by it")]
     media_token_sha256: [u8; 32],
     /// Set until the first participant has joined.
     waits_until: Option<Instant>,
@@ -56,6 +57,7 @@ struct Room {
 struct Participant {
     id: ParticipantId,
     name: String,
+    kind: Kind,
     organizer: bool,
     state: State,
     chat: Bucket,
@@ -82,6 +84,8 @@ pub(crate) struct Join {
     /// From [`Rooms::entrance`]: a room that was closed and opened again in between is another one.
     pub(crate) room: RoomId,
     pub(crate) participant: ParticipantId,
+    pub(crate) kind: Kind,
+    /// Of a person; others are numbered.
     pub(crate) name: String,
     /// The account that is signed in on the joining browser.
     pub(crate) account: Option<String>,
@@ -112,6 +116,11 @@ pub(crate) enum Output {
     Dismiss {
         participant: ParticipantId,
     },
+    /// The pictures of the room have changed: for those who cannot ask for them.
+    Publish {
+        to: Vec<ParticipantId>,
+        pictures: Pictures,
+    },
     Leave {
         room: RoomId,
         participant: ParticipantId,
@@ -126,6 +135,9 @@ pub(crate) enum Output {
         room: RoomId,
     },
 }
+
+/// Cameras and screens that are on, in the order in which their owners came.
+pub(crate) type Pictures = Rc<[(ParticipantId, SourceKind)]>;
 
 /// Chat lines a participant may send at once, and per second in the long run.
 const CHAT_BURST: u16 = 10;
@@ -198,9 +210,14 @@ impl Rooms {
         room.waits_until = None;
         let others: Vec<Person> = room.people.iter().map(Participant::as_seen).collect();
         let to = room.people.iter().map(|other| other.id).collect();
+        let name = match join.kind {
+            Kind::Person => join.name,
+            Kind::Stream | Kind::Viewer => room.free_number(join.kind),
+        };
         let newcomer = Participant {
             id: join.participant,
-            name: join.name,
+            name,
+            kind: join.kind,
             organizer: join.account.is_some_and(|account| account == room.opened_by),
             state: State::default(),
             chat: Bucket::new(now, CHAT_BURST, CHAT_PER_SECOND),
@@ -230,6 +247,9 @@ impl Rooms {
             self.outputs.push_back(Output::Switch { room: id, participant, source, on });
         }
         self.outputs.push_back(Output::Tell { to, message });
+        if (before.camera, before.screen) != (state.camera, state.screen) {
+            self.publish(id);
+        }
     }
 
     pub(crate) fn rename(&mut self, participant: ParticipantId, name: String) {
@@ -265,7 +285,7 @@ impl Rooms {
     /// The participant is gone, for whatever reason. The last one takes the room along.
     pub(crate) fn leave(&mut self, participant: ParticipantId) {
         let Some((id, room, index)) = self.find(participant) else { return };
-        room.people.remove(index);
+        let State { camera, screen, .. } = room.people.remove(index).state;
         let to = room.everybody();
         self.room_of.remove(&participant);
         self.totals.participants_left += 1;
@@ -277,6 +297,9 @@ impl Rooms {
         }
         self.outputs
             .push_back(Output::Tell { to, message: ServerMessage::Left { participant: Id(participant) } });
+        if camera || screen {
+            self.publish(id);
+        }
     }
 
     /// An organizer in the room ends it for everybody; from anybody else this is not accepted.
@@ -337,6 +360,23 @@ impl Rooms {
         self.rooms.get(&id).filter(|room| room.opened_by == account).map(|_| id)
     }
 
+    /// The room behind a name, for whoever has its media token. An absent room costs the same comparison.
+    pub(crate) fn media_entrance(&self, key: &RoomKey, token_sha256: &[u8; 32]) -> Option<RoomId> {
+        let room = self.by_name.get(key).copied();
+        let expected =
+            room.and_then(|id| self.rooms.get(&id)).map_or(&[0; 32], |room| &room.media_token_sha256);
+        room.filter(|_| random::are_equal(expected, token_sha256))
+    }
+
+    /// Whether this is the media token of the room, however it is called.
+    pub(crate) fn has_media_token(&self, room: RoomId, token_sha256: &[u8; 32]) -> bool {
+        self.rooms.get(&room).is_some_and(|room| random::are_equal(&room.media_token_sha256, token_sha256))
+    }
+
+    pub(crate) fn pictures(&self, room: RoomId) -> Pictures {
+        self.rooms.get(&room).map(Room::pictures).unwrap_or_default()
+    }
+
     pub(crate) fn state(&self, participant: ParticipantId) -> State {
         let people =
             self.room_of.get(&participant).and_then(|id| self.rooms.get(id)).map(|room| &room.people);
@@ -367,6 +407,15 @@ impl Rooms {
         Some((id, room, index))
     }
 
+    fn publish(&mut self, room: RoomId) {
+        let Some(room) = self.rooms.get(&room) else { return };
+        let viewers = room.people.iter().filter(|person| person.kind == Kind::Viewer);
+        let to: Vec<ParticipantId> = viewers.map(|viewer| viewer.id).collect();
+        if !to.is_empty() {
+            self.outputs.push_back(Output::Publish { to, pictures: room.pictures() });
+        }
+    }
+
     fn end_room(&mut self, id: RoomId, reason: EndReason) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
         let to = room.everybody();
@@ -393,13 +442,32 @@ impl Room {
     fn everybody(&self) -> Vec<ParticipantId> {
         self.people.iter().map(|person| person.id).collect()
     }
+
+    fn pictures(&self) -> Pictures {
+        let both = |person: &Participant| {
+            let (id, state) = (person.id, person.state);
+            [SourceKind::Camera, SourceKind::Screen]
+                .into_iter()
+                .filter(move |&source| state.is_on(source))
+                .map(move |source| (id, source))
+        };
+        self.people.iter().flat_map(both).collect()
+    }
+
+    /// The smallest that nobody of this kind has: a stream that comes back is the same one to those who watch.
+    fn free_number(&self, kind: Kind) -> String {
+        let of_kind = || self.people.iter().filter(|person| person.kind == kind);
+        let names = (1..=self.people.len() + 1).map(|number| number.to_string());
+        let mut free = names.filter(|name| of_kind().all(|person| person.name != *name));
+        free.next().unwrap_or_default()
+    }
 }
 
 impl Participant {
     fn as_seen(&self) -> Person {
         let State { microphone, camera, screen, hand } = self.state;
-        let (id, name, organizer) = (Id(self.id), self.name.clone(), self.organizer);
-        Person { id, name, organizer, microphone, camera, screen, hand }
+        let (id, name, kind, organizer) = (Id(self.id), self.name.clone(), self.kind, self.organizer);
+        Person { id, name, kind, organizer, microphone, camera, screen, hand }
     }
 }
 

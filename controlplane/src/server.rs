@@ -31,6 +31,7 @@ use crate::random;
 use crate::rooms::{self, Rooms};
 use crate::site::Site;
 use crate::tls;
+use crate::whip::Sessions;
 
 /// What every request handler may reach.
 pub(crate) struct Server {
@@ -41,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) hashing: Hashing,
     pub(crate) hall: Hall,
     pub(crate) connections: RefCell<Connections>,
+    pub(crate) whip: RefCell<Sessions>,
     /// `None`: plain http.
     pub(crate) tls: RefCell<Option<TlsAcceptor>>,
     /// Where media arrives: candidates of every answer.
@@ -127,8 +129,9 @@ pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
         limits: Limits {
             consent: Duration::from_secs(media.consent_seconds),
             participants_per_room_max: config.rooms.participants_max,
-            slots_max: config.rooms.audio_slots + config.rooms.video_slots,
             segments_max: media.segments_max,
+            tick_max: Duration::from_micros(media.tick_max_us),
+            padding_max_percent: media.padding_max_percent,
             receive_buffer_bytes: media.receive_buffer_bytes,
             send_buffer_bytes: media.send_buffer_bytes,
             ..Limits::default()
@@ -161,12 +164,16 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         rooms_max: config.rooms.rooms_max,
         rooms_per_organizer_max: config.rooms.rooms_per_organizer_max,
     };
-    let connections = Connections::new(config.http.connections_max, config.http.connections_per_address_max);
+    let (connections_max, per_address_max) =
+        (config.http.connections_max, config.http.connections_per_address_max);
+    let connections = Connections::new(connections_max, per_address_max);
+    let whip = Sessions::new(Connections::new(connections_max, per_address_max));
     let server = Rc::new(Server {
         auth: Auth::new(accounts, site.is_secure()),
         hashing: Hashing::new().map_err(Failure::Runtime)?,
         hall: Hall::new(media, Rooms::new(limits)),
         connections: RefCell::new(connections),
+        whip: RefCell::new(whip),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         site,
         tls: RefCell::new(tls),
@@ -238,6 +245,10 @@ fn announce(
     if let Some(why) = server.hall.media.why_not_uring() {
         log::write(&Entry::NotUring { why });
     }
+    // The same kernel grants every worker the same.
+    if let Some(why) = server.hall.media.workers().iter().find_map(|worker| worker.buffers.short_of()) {
+        log::write(&Entry::SmallBuffers { why: &why });
+    }
     let host = match (address.ip(), server.announced.first()) {
         (ip, _) if ip.is_loopback() => format!("localhost:{}", address.port()),
         (ip, Some(reachable)) if ip.is_unspecified() => {
@@ -257,8 +268,8 @@ fn announce(
 }
 
 async fn listen_to_workers(server: Rc<Server>, mut events: Events) {
-    while let Some((_, event)) = events.recv().await {
-        if let Some(news) = server.hall.media.on_event(event) {
+    while let Some((worker, event)) = events.recv().await {
+        if let Some(news) = server.hall.media.on_event(worker, event) {
             server.hall.on_news(news);
         }
     }

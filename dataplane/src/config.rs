@@ -35,6 +35,10 @@ pub struct Limits {
     /// Packets a second that one participant may send: ten times what a camera, a screen and a microphone need. Each
     /// costs as many as there are receivers, on a core that serves other rooms as well.
     pub packets_per_second_max: u32,
+    /// Datagrams of DTLS a second that one participant may have read: a handshake takes about ten.
+    pub dtls_per_second_max: u32,
+    /// Datagrams of handshakes that wait for the doorman, per worker: three hundred people who join in one instant.
+    pub handshake_queue_max: usize,
     /// Packets kept per layer for retransmission: 512 are about 2 s of a 2.5 Mbit/s layer.
     pub history_packets: usize,
     /// A participant without an authenticated check for this long is gone (RFC 7675 allows at most 30 s).
@@ -45,8 +49,13 @@ pub struct Limits {
     pub keyframe_interval: Duration,
     /// Blocks of the send buffer per worker, 32 KiB each; touched only when used.
     pub egress_blocks: usize,
-    /// Segments of one segmented send; 1 sends every packet by itself.
+    /// Packets of one train; 1 sends every packet by itself.
     pub segments_max: usize,
+    /// Longest time that packets wait so that trains grow, reached when the core is busy; 0 lets them leave at the end of
+    /// each turn. More than a few milliseconds would be heard in a conversation.
+    pub tick_max: Duration,
+    /// Bytes of padding, in percent of what a receiver gets, that may even out trains when the core is busy; 0 for none.
+    pub padding_max_percent: u8,
     /// Largest outgoing datagram in bytes: fits IPv6 minimum paths with tunnels (RFC 8834 §4.5 in spirit).
     pub datagram_max: usize,
     /// Socket buffers in bytes; the kernel's own limits may cap them.
@@ -63,12 +72,16 @@ impl Default for Limits {
             slots_max: 64,
             ssrcs_max: 64,
             packets_per_second_max: 5000,
+            dtls_per_second_max: 256,
+            handshake_queue_max: 1024,
             history_packets: 512,
             consent: Duration::from_secs(15),
             setup: Duration::from_secs(30),
             keyframe_interval: Duration::from_millis(500),
             egress_blocks: 2048,
             segments_max: 44,
+            tick_max: Duration::from_millis(1),
+            padding_max_percent: 5,
             datagram_max: 1452,
             receive_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,

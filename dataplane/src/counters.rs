@@ -1,5 +1,7 @@
 //! Plain numbers of one worker: what it received, sent and dropped. No label of any of them names a person or a room.
 
+use std::time::Duration;
+
 /// Why something that arrived was not used. Each reason has a counter and a test that provokes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -21,6 +23,8 @@ pub enum Dropped {
     DtlsBeforeIce,
     DtlsFailed,
     DtlsOverflow,
+    /// More handshakes are under way than the doorman keeps up with; DTLS sends again.
+    HandshakeQueueFull,
     MalformedRtp,
     MalformedRtcp,
     BeforeDtls,
@@ -50,7 +54,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    pub const ALL: [Dropped; 30] = [
+    pub const ALL: [Dropped; 31] = [
         Dropped::NotOurs,
         Dropped::UnknownAddress,
         Dropped::MalformedStun,
@@ -62,6 +66,7 @@ impl Dropped {
         Dropped::DtlsBeforeIce,
         Dropped::DtlsFailed,
         Dropped::DtlsOverflow,
+        Dropped::HandshakeQueueFull,
         Dropped::MalformedRtp,
         Dropped::MalformedRtcp,
         Dropped::BeforeDtls,
@@ -97,6 +102,7 @@ impl Dropped {
             Dropped::DtlsBeforeIce => "dtls_before_ice",
             Dropped::DtlsFailed => "dtls_failed",
             Dropped::DtlsOverflow => "dtls_overflow",
+            Dropped::HandshakeQueueFull => "handshake_queue_full",
             Dropped::MalformedRtp => "malformed_rtp",
             Dropped::MalformedRtcp => "malformed_rtcp",
             Dropped::BeforeDtls => "before_dtls",
@@ -127,10 +133,18 @@ pub struct Counters {
     pub rtp_in: u64,
     pub rtcp_in: u64,
     pub rtp_forwarded: u64,
+    /// RTP padding that evened out trains (RFC 3550 §5.1).
+    pub padding_bytes: u64,
     pub rtx_sent: u64,
     pub keyframe_requests_sent: u64,
     pub nacks_sent: u64,
     pub turns: u64,
+    /// How long packets are held at the moment so that trains grow, in microseconds.
+    pub tick_us: u64,
+    /// Time spent in turns; the rest of it the worker waits.
+    pub busy: Duration,
+    /// Datagrams of handshakes that wait for the doorman at this moment.
+    pub handshakes_waiting: u64,
     pub participants: u64,
     pub rooms: u64,
 }

@@ -53,11 +53,12 @@ struct Block {
     bytes: Box<[u8]>,
     path: Path,
     segment_bytes: usize,
+    segments: usize,
     len: usize,
 }
 
 /// UDP_SEGMENT refuses more than 64 segments before Linux 6.9.
-const SEGMENTS_MAX: usize = 64;
+pub(crate) const SEGMENTS_MAX: usize = 64;
 
 /// A segmented send must fit one IP packet of 65,535 bytes, headers included.
 const TRAIN_BYTES_MAX: usize = 65_000;
@@ -102,11 +103,21 @@ impl Egress {
         Some(&mut block.bytes[block.len..block.len + len])
     }
 
+    /// The segment size of `train` to `path` while it takes another packet of that size; `None` when the next packet
+    /// begins a train of its own.
+    pub fn open_segment(&self, train: &Train, path: &Path) -> Option<usize> {
+        let block =
+            self.blocks.get(train.block as usize).filter(|block| train.turn == self.turn && block.len > 0)?;
+        block.admits(path, block.segment_bytes, self.segments_max).then_some(block.segment_bytes)
+    }
+
     /// The packet last reserved by `train` will leave at the end of the turn.
     pub fn commit(&mut self, train: &mut Train) {
         let len = std::mem::take(&mut train.reserved);
         if train.turn == self.turn {
-            self.blocks[train.block as usize].len += len;
+            let block = &mut self.blocks[train.block as usize];
+            block.len += len;
+            block.segments += usize::from(len > 0);
         }
     }
 
@@ -126,7 +137,9 @@ impl Egress {
 
     /// Gives the block back. Whoever sends calls this only when the kernel has finished reading.
     pub fn release(&mut self, departure: Departure) {
-        self.blocks[departure.block as usize].len = 0;
+        let block = &mut self.blocks[departure.block as usize];
+        block.len = 0;
+        block.segments = 0;
         self.free.push(departure.block);
     }
 
@@ -156,7 +169,13 @@ impl Departure {
 impl Block {
     fn new(block_bytes: usize) -> Block {
         let nowhere = Path { remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), local: None };
-        Block { bytes: vec![0; block_bytes].into_boxed_slice(), path: nowhere, segment_bytes: 0, len: 0 }
+        Block {
+            bytes: vec![0; block_bytes].into_boxed_slice(),
+            path: nowhere,
+            segment_bytes: 0,
+            segments: 0,
+            len: 0,
+        }
     }
 
     /// Whether a packet may follow the committed ones. An empty block takes any packet; a packet shorter than the first
@@ -167,8 +186,8 @@ impl Block {
         }
         self.path == *path
             && len <= self.segment_bytes
-            && self.len.is_multiple_of(self.segment_bytes)
-            && self.len / self.segment_bytes < segments_max
+            && self.len == self.segments * self.segment_bytes
+            && self.segments < segments_max
             && self.len + len <= self.bytes.len()
     }
 }

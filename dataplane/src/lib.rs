@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod counters;
+mod door;
 pub mod egress;
 pub mod id;
 pub mod io;
@@ -25,9 +26,11 @@ use aws_lc_rs::rand::fill;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 pub use config::{Config, Limits};
+pub use io::yield_to_media;
 
+use crate::door::Door;
 use crate::id::{Ssrc, WorkerId};
-use crate::io::{Net, SocketOptions, Waker};
+use crate::io::{Net, SocketBuffers, SocketOptions, Waker};
 use crate::link::{Command, Event};
 use crate::sfu::dtls::Certificate;
 use crate::sfu::ice::IceCredentials;
@@ -38,6 +41,7 @@ use crate::worker::Worker;
 pub struct DataPlane {
     workers: Vec<WorkerInfo>,
     links: Vec<Link>,
+    doorman: Option<JoinHandle<()>>,
     events: Receiver<(WorkerId, Event)>,
     why_not_uring: Option<String>,
     fingerprint: [u8; 32],
@@ -51,6 +55,7 @@ pub struct WorkerInfo {
     pub port: u16,
     pub core: Option<usize>,
     pub backend: &'static str,
+    pub buffers: SocketBuffers,
 }
 
 /// The worker's command queue is full, or the worker has stopped.
@@ -68,6 +73,7 @@ struct Link {
 struct Ready {
     port: u16,
     backend: &'static str,
+    buffers: SocketBuffers,
     waker: Waker,
     why_not_uring: Option<String>,
     pinned: Option<usize>,
@@ -81,9 +87,11 @@ impl DataPlane {
             .map_err(|_| std::io::Error::other("no DTLS certificate could be made"))?;
         let fingerprint = certificate.fingerprint();
         let (event_sender, events) = bounded(config.limits.events_max);
+        let mut desks = Vec::new();
         let mut plane = DataPlane {
             workers: Vec::new(),
             links: Vec::new(),
+            doorman: None,
             events,
             why_not_uring: None,
             fingerprint,
@@ -101,25 +109,25 @@ impl DataPlane {
             };
             let (commands, command_receiver) = bounded(config.limits.commands_max);
             let (ready_sender, ready) = bounded(1);
-            let (config, certificate, event_sender) =
-                (config.clone(), certificate.clone(), event_sender.clone());
+            let (door, mut desk) = Door::line(certificate.clone(), config.limits.handshake_queue_max);
+            let (config, event_sender) = (config.clone(), event_sender.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 // A ring belongs to the thread that made it, so everything is opened here.
                 let pinned = core.filter(|core| io::pin_to_core(*core).is_ok());
                 match open(&config, port) {
                     Ok((net, why_not_uring)) => {
                         let (port, backend, waker) = (net.port(), net.backend(), net.waker());
-                        let _ = ready_sender.send(Ok(Ready { port, backend, waker, why_not_uring, pinned }));
-                        Worker::new(
-                            id,
-                            net,
-                            &config,
-                            certificate,
-                            system_random(),
-                            command_receiver,
-                            event_sender,
-                        )
-                        .run();
+                        let buffers = net.buffers();
+                        let _ = ready_sender.send(Ok(Ready {
+                            port,
+                            backend,
+                            buffers,
+                            waker,
+                            why_not_uring,
+                            pinned,
+                        }));
+                        Worker::new(id, net, &config, door, system_random(), command_receiver, event_sender)
+                            .run();
                     }
                     Err(error) => {
                         let _ = ready_sender.send(Err(error));
@@ -135,9 +143,14 @@ impl DataPlane {
                 port: ready.port,
                 core: ready.pinned,
                 backend: ready.backend,
+                buffers: ready.buffers,
             });
+            desk.rings(ready.waker.clone());
+            desks.push(desk);
             plane.links.push(Link { commands, waker: ready.waker, thread: Some(thread) });
         }
+        let doorman = std::thread::Builder::new().name("doorman".into());
+        plane.doorman = Some(doorman.spawn(move || door::run(desks))?);
         Ok(plane)
     }
 
@@ -189,10 +202,10 @@ impl Drop for DataPlane {
             let _ = link.commands.send(Command::Shutdown);
             link.waker.wake();
         }
-        for link in &mut self.links {
-            if let Some(thread) = link.thread.take() {
-                let _ = thread.join();
-            }
+        let workers = self.links.iter_mut().filter_map(|link| link.thread.take());
+        // The doorman ends when its workers have.
+        for thread in workers.chain(self.doorman.take()) {
+            let _ = thread.join();
         }
     }
 }
@@ -203,6 +216,7 @@ fn open(config: &Config, port: u16) -> std::io::Result<(Net, Option<String>)> {
         port,
         receive_buffer_bytes: config.limits.receive_buffer_bytes,
         send_buffer_bytes: config.limits.send_buffer_bytes,
+        trains_off: config.limits.segments_max == 1,
     };
     Net::open(config.io, &options)
 }

@@ -95,6 +95,10 @@ pub enum Event {
     RoomClosed {
         room: RoomId,
     },
+    /// Once a second: the share of it that the worker spent in turns.
+    Load {
+        busy_percent: u8,
+    },
     Snapshot {
         request: u64,
         snapshot: Box<Snapshot>,

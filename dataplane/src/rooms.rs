@@ -5,15 +5,17 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
+use crate::door::Door;
 use crate::egress::Egress;
 use crate::id::{ParticipantId, Path, RoomId, Ssrc};
 use crate::link::{Command, Event, Refusal};
-use crate::sfu::dtls::Certificate;
-use crate::sfu::participant::{Participant, Seeds};
+use crate::sfu::batch::Batch;
+use crate::sfu::doorman::Note;
+use crate::sfu::participant::{Participant, Seat, Seeds};
 use crate::sfu::room::{Room, Turn};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::transport::{Transport, TransportEvent};
@@ -22,6 +24,9 @@ use crate::wire::{self, Kind, stun};
 /// Fills a slice with random bytes; seeded in the simulation.
 pub(crate) type Random = Box<dyn FnMut(&mut [u8])>;
 
+/// Words of the doorman heard per turn, so that a crowd at the door delays no packet for long.
+const WORDS_PER_TURN_MAX: usize = 64;
+
 pub(crate) struct Rooms {
     rooms: Slab<Room>,
     room_ids: HashMap<RoomId, Key<Room>>,
@@ -29,17 +34,13 @@ pub(crate) struct Rooms {
     ufrags: HashMap<String, Seat>,
     pub(crate) counters: Counters,
     pub(crate) events: VecDeque<Event>,
-    certificate: Certificate,
+    /// Set by the worker according to its load.
+    pub(crate) padding_percent: u8,
+    batch: Batch,
+    door: Door,
     limits: Limits,
     epoch: Instant,
     random: Random,
-}
-
-/// Who sits where.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Seat {
-    room: Key<Room>,
-    participant: Key<Participant>,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -49,7 +50,7 @@ impl std::fmt::Debug for Rooms {
 }
 
 impl Rooms {
-    pub(crate) fn new(certificate: Certificate, limits: Limits, epoch: Instant, random: Random) -> Rooms {
+    pub(crate) fn new(door: Door, limits: Limits, epoch: Instant, random: Random) -> Rooms {
         Rooms {
             rooms: Slab::new(),
             room_ids: HashMap::new(),
@@ -57,7 +58,9 @@ impl Rooms {
             ufrags: HashMap::new(),
             counters: Counters::default(),
             events: VecDeque::with_capacity(limits.events_max.min(1024)),
-            certificate,
+            padding_percent: 0,
+            batch: Batch::new(),
+            door,
             limits,
             epoch,
             random,
@@ -90,10 +93,10 @@ impl Rooms {
                     self.room_ids.insert(room, key);
                 }
             }
-            Command::CloseRoom { room } => self.close_room(room),
+            Command::CloseRoom { room } => self.close_room(room, now),
             Command::Join { room, participant, transport } => {
                 let ufrag = transport.local.ufrag.clone();
-                let transport = Transport::new(transport, &self.certificate, &self.limits, now);
+                let transport = Transport::new(transport, &self.limits, now);
                 if let Err(why) = self.join(room, participant, transport, ufrag) {
                     self.events.push_back(Event::Refused { room, participant, why });
                 }
@@ -122,7 +125,7 @@ impl Rooms {
                 let seat = Seat { room: room_key, participant: key };
                 self.ufrags.insert(local.ufrag.clone(), seat);
                 participant.transport.restart_ice(local);
-                self.settle(seat);
+                self.settle(seat, now);
             }
             Command::View { room, participant, wishes } => {
                 if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
@@ -137,7 +140,7 @@ impl Rooms {
             Command::Leave { room, participant } => {
                 let Some(room_key) = self.room_ids.get(&room).copied() else { return };
                 let Some((_, key)) = find(&mut self.rooms, &self.room_ids, room, participant) else { return };
-                self.remove(Seat { room: room_key, participant: key });
+                self.remove(Seat { room: room_key, participant: key }, now);
             }
             Command::Snapshot { .. } | Command::Shutdown => {}
         }
@@ -145,7 +148,8 @@ impl Rooms {
 
     /// The earliest moment at which [`Rooms::on_timeout`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.rooms.iter().filter_map(|(_, room)| room.next_tick()).min()
+        let ticks = self.rooms.iter().filter_map(|(_, room)| room.next_tick());
+        ticks.chain(self.door.next_timeout()).min()
     }
 
     /// Everything that is due at `now`. `flush` is called between rooms so that no room's reports fill the send blocks.
@@ -155,13 +159,15 @@ impl Rooms {
         egress: &mut Egress,
         mut flush: impl FnMut(&mut Egress),
     ) {
+        self.door.on_timeout(now);
+        self.on_words(now, egress);
         let mut after = None;
         while let Some(room_key) = self.rooms.next_key(after) {
             after = Some(room_key);
             if self.rooms.find(room_key).and_then(Room::next_tick).is_none_or(|at| at > now) {
                 continue;
             }
-            self.on_transport_timeouts(now, room_key, egress);
+            self.on_transport_timeouts(now, room_key);
             if let Some(room) = self.rooms.find_mut(room_key) {
                 let mut turn = Turn {
                     now,
@@ -170,11 +176,65 @@ impl Rooms {
                     counters: &mut self.counters,
                     events: &mut self.events,
                     limits: &self.limits,
+                    batch: &mut self.batch,
+                    padding_percent: self.padding_percent,
                 };
                 room.on_tick(&mut turn);
             }
             flush(egress);
         }
+    }
+
+    /// When what has arrived shall be sent on; see [`Batch::due`].
+    pub(crate) fn batch_due(&self, tick: Duration, frame: Duration) -> Option<Instant> {
+        self.batch.due(tick, frame)
+    }
+
+    pub(crate) fn batch_is_full(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    /// Sends on everything that has arrived. `flush` is called when the send blocks may run out.
+    pub(crate) fn fan_out(&mut self, now: Instant, egress: &mut Egress, mut flush: impl FnMut(&mut Egress)) {
+        self.batch.close();
+        let mut start = 0;
+        while let Some((room, end)) = self.batch.room_from(start) {
+            if let Some(room) = self.room_ids.get(&room).and_then(|key| self.rooms.find_mut(*key)) {
+                let mut turn = Turn {
+                    now,
+                    epoch: self.epoch,
+                    egress,
+                    counters: &mut self.counters,
+                    events: &mut self.events,
+                    limits: &self.limits,
+                    batch: &mut self.batch,
+                    padding_percent: self.padding_percent,
+                };
+                room.fan_out(start..end, &mut turn, &mut flush);
+            }
+            start = end;
+        }
+        self.batch.clear(now);
+    }
+
+    /// What the doorman has to say, as much of it as fits a turn.
+    pub(crate) fn on_words(&mut self, now: Instant, egress: &mut Egress) {
+        for _ in 0..WORDS_PER_TURN_MAX {
+            let Some((seat, word)) = self.door.poll() else { break };
+            // Empty when the participant has left meanwhile.
+            if let Some(participant) = seat_of(&mut self.rooms, seat) {
+                participant.transport.on_word(now, word, egress, &mut self.counters);
+                self.settle(seat, now);
+            }
+        }
+    }
+
+    pub(crate) fn has_words(&self) -> bool {
+        self.door.has_words()
+    }
+
+    pub(crate) fn handshakes_waiting(&self) -> usize {
+        self.door.waiting()
     }
 
     /// Ids of all rooms and their participants, for a control plane that wants to know.
@@ -207,7 +267,7 @@ impl Rooms {
         if authentic {
             self.learn(path.remote, seat);
         }
-        self.settle(seat);
+        self.settle(seat, now);
         Ok(())
     }
 
@@ -220,8 +280,10 @@ impl Rooms {
     ) -> Result<(), Dropped> {
         let seat = *self.addresses.get(&path.remote).ok_or(Dropped::UnknownAddress)?;
         let participant = seat_of(&mut self.rooms, seat).ok_or(Dropped::UnknownAddress)?;
-        participant.transport.on_dtls(now, path, bytes, egress, &mut self.counters);
-        self.settle(seat);
+        let fingerprint = participant.transport.on_dtls(now, path, bytes.len())?;
+        let note = Note::Datagram { seat, path: *path, fingerprint, bytes: bytes.into() };
+        self.door.note(now, note)?;
+        self.on_words(now, egress);
         Ok(())
     }
 
@@ -241,6 +303,8 @@ impl Rooms {
             counters: &mut self.counters,
             events: &mut self.events,
             limits: &self.limits,
+            batch: &mut self.batch,
+            padding_percent: self.padding_percent,
         };
         work(room, seat.participant, &mut turn)
     }
@@ -282,12 +346,12 @@ impl Rooms {
         Ok(())
     }
 
-    fn close_room(&mut self, id: RoomId) {
+    fn close_room(&mut self, id: RoomId, now: Instant) {
         if let Some(key) = self.room_ids.get(&id).copied() {
             let keys: Vec<_> =
                 self.rooms.find(key).into_iter().flat_map(|r| r.participants().map(|(k, _)| k)).collect();
             for participant in keys {
-                self.remove(Seat { room: key, participant });
+                self.remove(Seat { room: key, participant }, now);
             }
             self.room_ids.remove(&id);
             self.rooms.remove(key);
@@ -295,9 +359,11 @@ impl Rooms {
         self.events.push_back(Event::RoomClosed { room: id });
     }
 
-    fn remove(&mut self, seat: Seat) {
+    fn remove(&mut self, seat: Seat, now: Instant) {
         let Some(room) = self.rooms.find_mut(seat.room) else { return };
         let Some(participant) = room.leave(seat.participant, &mut self.events) else { return };
+        // A doorman who has not heard of it learns nothing by this.
+        let _ = self.door.note(now, Note::Left(seat));
         for address in participant.transport.remotes() {
             remove_own(&mut self.addresses, &address, seat);
         }
@@ -307,7 +373,7 @@ impl Rooms {
     }
 
     /// Takes note of what a participant's transport has become.
-    fn settle(&mut self, seat: Seat) {
+    fn settle(&mut self, seat: Seat, now: Instant) {
         let Some(room) = self.rooms.find_mut(seat.room) else { return };
         let room_id = room.id;
         let Some(participant) = room.participant_mut(seat.participant) else { return };
@@ -323,22 +389,22 @@ impl Rooms {
                 TransportEvent::UfragRetired(ufrag) => remove_own(&mut self.ufrags, &ufrag.0, seat),
                 TransportEvent::Closed(reason) => {
                     self.events.push_back(Event::Disconnected { room: room_id, participant: id, reason });
-                    self.remove(seat);
+                    self.remove(seat, now);
                     return;
                 }
             }
         }
     }
 
-    fn on_transport_timeouts(&mut self, now: Instant, room_key: Key<Room>, egress: &mut Egress) {
+    fn on_transport_timeouts(&mut self, now: Instant, room_key: Key<Room>) {
         let mut after = None;
         while let Some(key) = self.rooms.find(room_key).and_then(|room| room.next_participant(after)) {
             after = Some(key);
             let seat = Seat { room: room_key, participant: key };
             let Some(participant) = seat_of(&mut self.rooms, seat) else { continue };
             if participant.transport.next_timeout().is_some_and(|at| at <= now) {
-                participant.transport.on_timeout(now, egress, &mut self.counters);
-                self.settle(seat);
+                participant.transport.on_timeout(now);
+                self.settle(seat, now);
             }
         }
     }

@@ -7,6 +7,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use crate::Busy;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::door::Door;
 use crate::id::{Ssrc, WorkerId};
 use crate::io::sim::SimNetwork;
 use crate::link::{Command, Event};
@@ -32,8 +33,15 @@ impl SimDataPlane {
         let (event_sender, events) = bounded(config.limits.events_max);
         let net = network.server(config.port);
         let random = crate::rooms::seeded(0x5aa1);
-        let worker =
-            Worker::new(WorkerId(0), net, &config, certificate, random, command_receiver, event_sender);
+        let worker = Worker::new(
+            WorkerId(0),
+            net,
+            &config,
+            Door::inline(certificate),
+            random,
+            command_receiver,
+            event_sender,
+        );
         SimDataPlane { worker, commands, events, fingerprint, generation: config.generation }
     }
 

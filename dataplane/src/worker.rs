@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 
 use crate::config::{Config, Limits};
-use crate::egress::Egress;
+use crate::door::Door;
+use crate::egress::{Egress, SEGMENTS_MAX};
 use crate::id::WorkerId;
 use crate::io::Net;
 use crate::link::{Command, Event, Snapshot};
 use crate::rooms::{Random, Rooms};
-use crate::sfu::dtls::Certificate;
 
 /// Bytes of one send block: a train of 26 full packets.
 const EGRESS_BLOCK_BYTES: usize = 32 * 1024;
@@ -18,11 +18,16 @@ const EGRESS_BLOCK_BYTES: usize = 32 * 1024;
 const COMMANDS_PER_TURN_MAX: usize = 32;
 /// Datagrams taken between two looks at the clock and the command queue.
 const DATAGRAMS_PER_TURN_MAX: usize = 256;
+/// How long a packet waits for the rest of its frame, which nobody can show before: a sender's burst of a frame is over
+/// in less.
+const FRAME_HOLD: Duration = Duration::from_micros(300);
 /// Send blocks kept free before a datagram is looked at: one for every receiver that it may go to, and as many again
 /// for trains that its size closes.
 const BLOCKS_PER_RECEIVER: usize = 2;
 /// The worker looks at the command queue at least this often, whatever happened to a wake-up.
 const WAIT_MAX: Duration = Duration::from_millis(500);
+/// How often a worker says how busy it is.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before events are offered again to a control plane that takes none: no core spins for it.
 const EVENTS_RETRY: Duration = Duration::from_millis(10);
 /// Waits that may fail in a row. Past that the socket or the ring is lost, and a worker that only spins would look
@@ -38,6 +43,20 @@ pub(crate) struct Worker {
     commands: Receiver<Command>,
     events: Sender<(WorkerId, Event)>,
     blocks_min: usize,
+    pace: Pace,
+}
+
+/// How much of its time the worker is busy, and what follows from it.
+#[derive(Debug)]
+struct Pace {
+    tick_max: Duration,
+    padding_max_percent: u8,
+    /// The measurement under way: since when, and how much of it was not spent waiting.
+    since: Instant,
+    busy: Duration,
+    tick: Duration,
+    /// When the control plane was last told, and how busy the worker had been by then in all.
+    reported: (Instant, Duration),
 }
 
 impl Worker {
@@ -45,7 +64,7 @@ impl Worker {
         id: WorkerId,
         net: Net,
         config: &Config,
-        certificate: Certificate,
+        door: Door,
         random: Random,
         commands: Receiver<Command>,
         events: Sender<(WorkerId, Event)>,
@@ -58,23 +77,30 @@ impl Worker {
             egress: Egress::new(
                 limits.egress_blocks.max(blocks_min * 2),
                 EGRESS_BLOCK_BYTES,
-                limits.segments_max,
+                // With trains off they are made all the same, and `io` sends them packet by packet: the comparison is of
+                // system calls, not of memory.
+                if limits.segments_max == 1 { SEGMENTS_MAX } else { limits.segments_max },
             ),
-            rooms: Rooms::new(certificate, limits, epoch, random),
+            rooms: Rooms::new(door, limits, epoch, random),
             net,
             commands,
             events,
             blocks_min,
+            pace: Pace::new(epoch, &limits),
         }
     }
 
     /// Turns until [`Command::Shutdown`]; panics when the network is lost, so that the thread's end is seen by all.
     pub(crate) fn run(mut self) {
         let mut failures = 0;
+        let mut woken = self.net.now();
         while self.turn() {
-            let timeout =
-                self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(self.net.now()));
-            match self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress) {
+            let now = self.net.now();
+            self.pace.on_turn(woken, now, &mut self.rooms);
+            let timeout = self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(now));
+            let waited = self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress);
+            woken = self.net.now();
+            match waited {
                 Ok(()) => failures = 0,
                 // No datagram can cause it; the next turn tries again.
                 Err(_) => failures += 1,
@@ -93,7 +119,14 @@ impl Worker {
             if self.egress.free_blocks() < self.blocks_min {
                 flush(&mut self.net, &mut self.egress);
             }
+            if self.rooms.batch_is_full() {
+                self.fan_out(now);
+            }
         }
+        if self.batch_due().is_some_and(|at| at <= now) {
+            self.fan_out(now);
+        }
+        self.rooms.on_words(now, &mut self.egress);
         for _ in 0..COMMANDS_PER_TURN_MAX {
             match self.commands.try_recv() {
                 Ok(Command::Shutdown) => return false,
@@ -116,11 +149,11 @@ impl Worker {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        if !self.commands.is_empty() {
+        if !self.commands.is_empty() || self.rooms.has_words() {
             return Some(self.net.now());
         }
         let retry = (!self.rooms.events.is_empty()).then(|| self.net.now() + EVENTS_RETRY);
-        retry.into_iter().chain(self.rooms.next_timeout()).min()
+        retry.into_iter().chain(self.rooms.next_timeout()).chain(self.batch_due()).min()
     }
 
     #[cfg(feature = "sim")]
@@ -128,10 +161,20 @@ impl Worker {
         self.rooms.counters
     }
 
+    fn batch_due(&self) -> Option<Instant> {
+        self.rooms.batch_due(self.pace.tick, FRAME_HOLD.min(self.pace.tick_max))
+    }
+
+    fn fan_out(&mut self, now: Instant) {
+        let net = &mut self.net;
+        self.rooms.fan_out(now, &mut self.egress, |egress| flush(net, egress));
+    }
+
     fn snapshot(&mut self, request: u64) {
         let rooms = self.rooms.census();
         let mut counters = self.rooms.counters;
         counters.rooms = rooms.len() as u64;
+        counters.handshakes_waiting = self.rooms.handshakes_waiting() as u64;
         counters.participants = rooms.iter().map(|(_, p)| p.len() as u64).sum();
         let snapshot = Box::new(Snapshot { counters, io: self.net.counters(), rooms });
         self.rooms.events.push_back(Event::Snapshot { request, snapshot });
@@ -152,6 +195,50 @@ impl Worker {
     }
 }
 
+/// How often the busy share is looked at.
+const PACE_INTERVAL: Duration = Duration::from_millis(100);
+/// Percent of its time that a worker is busy below which nothing waits, and above which packets wait for the whole tick.
+const BUSY_LOW: u32 = 50;
+const BUSY_HIGH: u32 = 90;
+
+impl Pace {
+    fn new(now: Instant, limits: &Limits) -> Pace {
+        let Limits { tick_max, segments_max, .. } = *limits;
+        // Without trains there is nothing to even out.
+        let padding_max_percent = if segments_max == 1 { 0 } else { limits.padding_max_percent };
+        let (busy, tick, reported) = (Duration::ZERO, Duration::ZERO, (now, Duration::ZERO));
+        Pace { tick_max, padding_max_percent, since: now, busy, tick, reported }
+    }
+
+    /// A turn lasted from `woken` to `now`.
+    fn on_turn(&mut self, woken: Instant, now: Instant, rooms: &mut Rooms) {
+        let turn = now.saturating_duration_since(woken);
+        self.busy += turn;
+        rooms.counters.busy += turn;
+        let unreported = now.saturating_duration_since(self.reported.0);
+        if unreported >= LOAD_INTERVAL {
+            let busy = rooms.counters.busy - self.reported.1;
+            let busy_percent = (100.0 * busy.as_secs_f64() / unreported.as_secs_f64()).round() as u8;
+            rooms.events.push_back(Event::Load { busy_percent });
+            self.reported = (now, rooms.counters.busy);
+        }
+        let passed = now.saturating_duration_since(self.since);
+        if passed < PACE_INTERVAL {
+            return;
+        }
+        let busy_percent = (self.busy.as_micros() * 100 / passed.as_micros().max(1)) as u32;
+        let strain = busy_percent.clamp(BUSY_LOW, BUSY_HIGH) - BUSY_LOW;
+        self.tick = self.tick_max * strain / (BUSY_HIGH - BUSY_LOW);
+        // One percent of padding is always worth a train; more when the core has more use for its time.
+        let least = self.padding_max_percent.min(1);
+        let more = u32::from(self.padding_max_percent - least) * strain / (BUSY_HIGH - BUSY_LOW);
+        rooms.padding_percent = least + more as u8;
+        rooms.counters.tick_us = self.tick.as_micros() as u64;
+        self.since = now;
+        self.busy = Duration::ZERO;
+    }
+}
+
 fn flush(net: &mut Net, egress: &mut Egress) {
     // A refused send is counted by the backend; there is nobody else to tell.
     let _ = net.flush(egress);
@@ -165,6 +252,7 @@ mod tests {
     use crate::id::RoomId;
     use crate::io::IoChoice;
     use crate::io::sim::SimNetwork;
+    use crate::sfu::dtls::Certificate;
 
     #[test]
     fn a_control_plane_that_takes_no_events_makes_no_worker_spin_and_loses_none() {
@@ -180,9 +268,9 @@ mod tests {
         let (commands, receiver) = bounded(16);
         let (sender, events) = bounded(1);
         let random = crate::rooms::seeded(1);
-        let certificate = Certificate::generate().unwrap();
+        let door = Door::inline(Certificate::generate().unwrap());
         let net = network.server(config.port);
-        let mut worker = Worker::new(WorkerId(0), net, &config, certificate, random, receiver, sender);
+        let mut worker = Worker::new(WorkerId(0), net, &config, door, random, receiver, sender);
         for room in 0..3 {
             commands.send(Command::CloseRoom { room: RoomId(room) }).unwrap();
         }

@@ -42,8 +42,10 @@ on! { uring:
     a_wake_up_ends_the_wait
     no_wake_up_is_lost
     the_timeout_is_honoured
+    a_timeout_below_a_millisecond_is_not_rounded_up
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
+    the_granted_buffers_are_known
 }
 
 on! { mio:
@@ -60,8 +62,47 @@ on! { mio:
     a_wake_up_ends_the_wait
     no_wake_up_is_lost
     the_timeout_is_honoured
+    a_timeout_below_a_millisecond_is_not_rounded_up
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
+    the_granted_buffers_are_known
+}
+
+on! { sendto:
+    datagrams_arrive_with_path_and_bytes
+    a_reply_leaves_from_the_address_the_datagram_came_to
+    a_train_arrives_packet_by_packet
+    two_thousand_datagrams_arrive
+    a_datagram_that_is_too_large_is_dropped_and_counted
+    every_receiver_of_a_turn_gets_its_packets_one_by_one
+    uncommitted_bytes_are_never_sent
+    a_datagram_may_be_changed_in_place
+    a_failed_send_does_not_touch_the_others
+    a_receiver_that_is_gone_ends_no_receive
+    a_wake_up_ends_the_wait
+    no_wake_up_is_lost
+    the_timeout_is_honoured
+    a_timeout_below_a_millisecond_is_not_rounded_up
+    a_dropped_net_frees_its_port
+    a_socket_of_ipv4_alone_keeps_the_promises
+    the_granted_buffers_are_known
+}
+
+// Sending is all that differs from the same backend with trains.
+on! { mio_without_trains:
+    a_reply_leaves_from_the_address_the_datagram_came_to
+    a_train_arrives_packet_by_packet
+    every_receiver_of_a_turn_gets_its_packets_one_by_one
+    uncommitted_bytes_are_never_sent
+    a_failed_send_does_not_touch_the_others
+}
+
+on! { uring_without_trains:
+    a_reply_leaves_from_the_address_the_datagram_came_to
+    a_train_arrives_packet_by_packet
+    every_receiver_of_a_turn_gets_its_packets_one_by_one
+    uncommitted_bytes_are_never_sent
+    a_failed_send_does_not_touch_the_others
 }
 
 // The simulation has no threads to wake, no time to wait for and no kernel to refuse a send.
@@ -117,8 +158,32 @@ impl World {
         world
     }
 
+    fn sendto() -> World {
+        let (net, _) = Net::open(IoChoice::Sendto, &World::options(0)).unwrap();
+        World::of(net)
+    }
+
+    fn uring_without_trains() -> World {
+        World::without_trains(IoChoice::Uring)
+    }
+
+    fn mio_without_trains() -> World {
+        World::without_trains(IoChoice::Mio)
+    }
+
+    fn without_trains(choice: IoChoice) -> World {
+        let options = SocketOptions { trains_off: true, ..World::options(0) };
+        let (net, _) = Net::open(choice, &options).expect("this test needs a machine that allows io_uring");
+        World::of(net)
+    }
+
     fn options(port: u16) -> SocketOptions {
-        SocketOptions { bind: None, port, receive_buffer_bytes: 4 << 20, send_buffer_bytes: 4 << 20 }
+        SocketOptions {
+            port,
+            receive_buffer_bytes: 128 << 10,
+            send_buffer_bytes: 128 << 10,
+            ..SocketOptions::default()
+        }
     }
 
     fn of(net: Net) -> World {
@@ -132,7 +197,12 @@ impl World {
     }
 
     fn choice(&self) -> IoChoice {
-        if self.net.backend() == "uring" { IoChoice::Uring } else { IoChoice::Mio }
+        match self.net.backend() {
+            "uring" => IoChoice::Uring,
+            "mio" => IoChoice::Mio,
+            "sendto" => IoChoice::Sendto,
+            other => panic!("{other} opens no socket"),
+        }
     }
 
     /// The port matters to the simulation only; the kernel chooses its own.
@@ -241,6 +311,14 @@ fn a_reply_leaves_from_the_address_the_datagram_came_to(world: &mut World) {
 }
 
 fn a_train_arrives_as_its_packets_in_order(world: &mut World) {
+    send_a_train(world, 1);
+}
+
+fn a_train_arrives_packet_by_packet(world: &mut World) {
+    send_a_train(world, 21);
+}
+
+fn send_a_train(world: &mut World, sends: u64) {
     for ip in loopbacks() {
         let peer = world.peer(ip, 1000);
         let path = Path { local: Some(ip.parse().unwrap()), ..peer.path() };
@@ -256,7 +334,7 @@ fn a_train_arrives_as_its_packets_in_order(world: &mut World) {
             assert_eq!(peer.receive().0, *packet);
         }
         let counters = world.net.counters();
-        assert_eq!(counters.sends - before.sends, 1);
+        assert_eq!(counters.sends - before.sends, sends);
         assert_eq!(counters.datagrams_out - before.datagrams_out, 21);
         assert_eq!(counters.bytes_out - before.bytes_out, 20 * 1100 + 333);
     }
@@ -292,6 +370,14 @@ fn a_datagram_that_is_too_large_is_dropped_and_counted(world: &mut World) {
 }
 
 fn every_receiver_of_a_turn_gets_its_packets(world: &mut World) {
+    send_to_many(world, 300);
+}
+
+fn every_receiver_of_a_turn_gets_its_packets_one_by_one(world: &mut World) {
+    send_to_many(world, 900);
+}
+
+fn send_to_many(world: &mut World, sends: u64) {
     // More than one submit and one sendmmsg take.
     let peers: Vec<Peer> = (0..300).map(|index| world.peer("127.0.0.1", 2000 + index)).collect();
     let mut trains: Vec<Train> = peers.iter().map(|_| Train::default()).collect();
@@ -307,7 +393,7 @@ fn every_receiver_of_a_turn_gets_its_packets(world: &mut World) {
         }
     }
     let counters = world.net.counters();
-    assert_eq!((counters.sends, counters.datagrams_out, counters.send_errors), (300, 900, 0));
+    assert_eq!((counters.sends, counters.datagrams_out, counters.send_errors), (sends, 900, 0));
 }
 
 fn uncommitted_bytes_are_never_sent(world: &mut World) {
@@ -432,6 +518,30 @@ fn the_timeout_is_honoured(world: &mut World) {
     let start = Instant::now();
     world.net.wait(Some(Duration::ZERO), &mut world.egress).unwrap();
     assert!(start.elapsed() < PATIENCE / 2);
+}
+
+/// Rounded up, twenty waits of 50 µs would take 20 ms or more. The best of many tries, because the machine may be busy.
+fn a_timeout_below_a_millisecond_is_not_rounded_up(world: &mut World) {
+    const WAITS: u32 = 20;
+    let timeout = Duration::from_micros(50);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let start = Instant::now();
+        for _ in 0..WAITS {
+            world.net.wait(Some(timeout), &mut world.egress).unwrap();
+        }
+        if start.elapsed() < WAITS * Duration::from_millis(1) / 2 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "a wait of {timeout:?} takes longer than half a millisecond");
+    }
+}
+
+fn the_granted_buffers_are_known(world: &World) {
+    let buffers = world.net.buffers();
+    // Every kernel's default limit is above what the tests ask for.
+    assert_eq!((buffers.receive_bytes, buffers.send_bytes), (128 << 10, 128 << 10));
+    assert_eq!(buffers.short_of(), None);
 }
 
 fn a_dropped_net_frees_its_port(world: &mut World) {

@@ -149,11 +149,13 @@ const PROVOKED: [(Dropped, Provocation); 27] = [
 ];
 
 /// Reasons that no datagram can bring about in a test, and where they are provoked instead.
-const NOT_FROM_THE_NETWORK: [(Dropped, &str); 3] = [
+const NOT_FROM_THE_NETWORK: [(Dropped, &str); 4] = [
     // An address becomes known by ICE only, so that the worker finds nobody before the transport is asked.
     // The simulated network delivers no datagram whose source is forged.
     (Dropped::AddressTaken, "dataplane/src/rooms/tests.rs"),
     (Dropped::DtlsBeforeIce, "dataplane/src/sfu/transport/tests.rs"),
+    // The simulation's handshakes run inside the worker's turn.
+    (Dropped::HandshakeQueueFull, "dataplane/src/door.rs"),
     // 2^31 RTCP packets or 2^48 RTP packets under one key.
     (Dropped::SrtpExhausted, "dataplane/src/sfu/srtp/tests.rs"),
 ];

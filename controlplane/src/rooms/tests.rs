@@ -30,6 +30,7 @@ fn join(
     let join = Join {
         room: HALL,
         participant,
+        kind: Kind::Person,
         name: format!("p{}", participant.0),
         account: account.map(Into::into),
     };

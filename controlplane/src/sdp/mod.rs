@@ -134,6 +134,18 @@ pub(crate) fn negotiate(
     Ok((media, roles))
 }
 
+/// What the sending lines carry, for clients that cannot say: the first sound is a microphone, the first picture a
+/// camera, the second a screen.
+pub(crate) fn sources_by_order(offer: &Offer) -> Vec<(Mid, SourceKind)> {
+    let mut left = SourceKind::ALL.to_vec();
+    let source = |line: &Line| {
+        let sends = line.is_usable && line.direction.sends() && !line.codecs.is_empty();
+        let index = left.iter().position(|source| sends && Some(source.media()) == line.kind)?;
+        Some((line.mid, left.remove(index)))
+    };
+    offer.lines.iter().filter_map(source).collect()
+}
+
 fn role_of(
     line: &Line,
     sources: &[(Mid, SourceKind)],

@@ -66,7 +66,12 @@ impl Call {
                 return self.on_offer(now, &sdp, &sources).map(Next::Answer);
             }
             ClientMessage::State { microphone, camera, screen, hand } => {
-                hall.with(|rooms| rooms.set_state(self.me, State { microphone, camera, screen, hand }));
+                let state = State { microphone, camera, screen, hand };
+                let refused = hall.set_state(self.room, self.me, state);
+                if !refused.is_empty() {
+                    let sources = refused.into_iter().map(Into::into).collect();
+                    return Ok(Next::Answer(ServerMessage::VideoRefused { sources }));
+                }
             }
             ClientMessage::View { slots } => {
                 if slots.len() > saal_dataplane::Limits::default().slots_max {

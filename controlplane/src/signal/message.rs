@@ -90,6 +90,11 @@ pub(crate) enum ServerMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<GoneReason>,
     },
+    /// The room's worker has no time for more video; what was switched on is off.
+    #[serde(rename = "video-refused")]
+    VideoRefused {
+        sources: Vec<Source>,
+    },
     Ended {
         reason: EndReason,
     },
@@ -99,12 +104,26 @@ pub(crate) enum ServerMessage {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Person {
     pub(crate) id: Id,
+    /// Of a stream or a viewer its number in the room: the page has the words, in its own language.
     pub(crate) name: String,
+    pub(crate) kind: Kind,
     pub(crate) organizer: bool,
     pub(crate) microphone: bool,
     pub(crate) camera: bool,
     pub(crate) screen: bool,
     pub(crate) hand: bool,
+}
+
+/// What a participant came with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// The page, or another client of the WebSocket.
+    Person,
+    /// WHIP: sends only.
+    Stream,
+    /// WHEP: receives only.
+    Viewer,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -263,6 +282,8 @@ mod tests {
         );
         let refused = ServerMessage::Refused { reason: Refused::NotAdmitted };
         assert_eq!(json(&refused), r#"{"type":"refused","reason":"not-admitted"}"#);
+        let full = ServerMessage::VideoRefused { sources: vec![Source::Camera] };
+        assert_eq!(json(&full), r#"{"type":"video-refused","sources":["camera"]}"#);
         let gone = ServerMessage::Media { state: MediaState::Gone, reason: Some(GoneReason::ConsentExpired) };
         assert_eq!(json(&gone), r#"{"type":"media","state":"gone","reason":"consent-expired"}"#);
     }

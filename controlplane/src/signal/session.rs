@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::call::{Call, Next};
-use super::message::{ClientMessage, Id, Refused, ServerMessage, from_object};
+use super::message::{ClientMessage, Id, Kind, Refused, ServerMessage, from_object};
 use crate::hall::{Note, text_of};
 use crate::limit::{Bucket, ClientAddr};
 use crate::names::{self, RoomName};
@@ -147,7 +147,7 @@ async fn admit(
         Some(room) => room,
         None => stranger(server, visitor, password).await?,
     };
-    let (admitted, notes) = hall.join(Join { room, participant, name, account })?;
+    let (admitted, notes) = hall.join(Join { room, participant, kind: Kind::Person, name, account })?;
     let welcome = ServerMessage::Welcome {
         participant: Id(participant),
         room: admitted.room_name,
@@ -196,6 +196,8 @@ async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc
                 Some(Note::SlotShows { slot, source }) => {
                     call.slot_shows(slot, source).map(|message| Message::Text(text_of(&message)))
                 }
+                // For viewers only.
+                Some(Note::Publish { .. }) => None,
                 None => return End::Quiet,
             },
             _ = ping.tick() => {

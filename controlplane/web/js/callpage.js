@@ -125,6 +125,14 @@ export class CallPage {
     });
   }
 
+  /** @param {'camera' | 'screen'} source */
+  sayFull(source) {
+    this.#notices.bar('full', {
+      text: source === 'screen' ? 'call.full.screen' : 'call.full.camera',
+      actions: [{ text: 'close', testid: 'dismiss-full', run: () => this.#notices.bar('full', null) }],
+    });
+  }
+
   /** @param {import('./conference.js').Status} status */
   showStatus(status) {
     const retry = { text: /** @type {const} */ ('call.retry'), testid: 'retry', run: () => void this.#conference.comeBack() };
@@ -167,6 +175,7 @@ export class CallPage {
   /** @param {Source} source */
   async #toggle(source) {
     this.#notices.bar('trouble', null);
+    this.#notices.bar('full', null);
     if (this.#devices.isOn(source)) return this.#devices.switchOff(source);
     try {
       await this.#devices.switchOn(source);

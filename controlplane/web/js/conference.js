@@ -2,6 +2,7 @@
 // connection breaks. The page reads this state and is told of changes; only this file changes it.
 
 import { Call } from './call.js';
+import { t } from './i18n.js';
 import { Signalling } from './signalling.js';
 import { assign, videoKey } from './slots.js';
 
@@ -20,6 +21,7 @@ import { assign, videoKey } from './slots.js';
  * @property {(message: { from: string, name: string, text: string }) => void} onChat
  * @property {(status: Status) => void} onStatus
  * @property {() => void} onSoundBlocked
+ * @property {(source: 'camera' | 'screen') => void} onVideoRefused the server has no time for it
  * @property {(reason: 'by-organizer' | 'shutdown') => void} onEnded
  */
 
@@ -34,6 +36,12 @@ const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** When the browser says that its network is back. */
 const online = () => new Promise((resolve) => window.addEventListener('online', resolve, { once: true }));
+
+/** Streams and viewers without our page have a number only. @param {Participant} person @returns {Participant} */
+function named(person) {
+  if (person.kind === 'person') return person;
+  return { ...person, name: t(`people.${person.kind}`, { number: person.name }) };
+}
 
 export class Conference {
   /** @type {Participant} */
@@ -73,7 +81,7 @@ export class Conference {
     this.#password = password;
     this.#devices = devices;
     this.#on = on;
-    this.me = { id: '', name, organizer: false, microphone: false, camera: false, screen: false, hand: false };
+    this.me = { id: '', name, kind: 'person', organizer: false, microphone: false, camera: false, screen: false, hand: false };
     devices.addEventListener('change', () => this.#publish());
   }
 
@@ -206,7 +214,7 @@ export class Conference {
   #welcome(message) {
     this.me = { ...this.me, id: message.participant, organizer: message.organizer };
     this.room = message.room;
-    this.participants = new Map(message.participants.map((person) => [person.id, person]));
+    this.participants = new Map(message.participants.map((person) => [person.id, named(person)]));
     const call = new Call({ audioSlots: message.audio_slots, videoSlots: message.video_slots }, {
       onState: (state) => { if (this.#call === call) this.#onMediaState(state); },
       onSoundBlocked: () => this.#on.onSoundBlocked(),
@@ -282,6 +290,12 @@ export class Conference {
       case 'media':
         this.#onMediaWord(message);
         return;
+      case 'video-refused':
+        for (const source of message.sources) {
+          this.#devices.switchOff(source);
+          this.#on.onVideoRefused(source);
+        }
+        return;
       case 'ended':
         this.#left = true;
         this.#drop();
@@ -294,8 +308,9 @@ export class Conference {
     }
   }
 
-  /** @param {Participant} person */
-  #onPerson(person) {
+  /** @param {Participant} told */
+  #onPerson(told) {
+    const person = named(told);
     if (person.id === this.me.id) {
       this.me = { ...this.me, name: person.name, organizer: person.organizer };
     } else {

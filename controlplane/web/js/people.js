@@ -26,8 +26,10 @@ function row(person, self) {
     avatar(person.name),
     el('span', { class: 'person-words' }, el('bdi', { class: 'person-name' }, person.name), roles ? el('span', { class: 'person-role' }, roles) : null),
     person.hand ? state('hand', t('tile.hand'), 'is-hand') : null,
+    ...person.kind === 'viewer' ? [] : [
     state(person.microphone ? 'mic' : 'mic-off', t(person.microphone ? 'people.mic.on' : 'people.mic.off'), person.microphone ? '' : 'is-off'),
-    state(person.camera ? 'camera' : 'camera-off', t(person.camera ? 'people.camera.on' : 'people.camera.off'), person.camera ? '' : 'is-off'));
+    state(person.camera ? 'camera' : 'camera-off', t(person.camera ? 'people.camera.on' : 'people.camera.off'), person.camera ? '' : 'is-off'),
+    ]);
 }
 
 /** @param {import('./icons.js').IconName} name @param {string} label @param {string} kind */

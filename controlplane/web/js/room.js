@@ -30,6 +30,7 @@ const leaveDoor = showPrejoin(place, { room, password, devices }, async (entry) 
     onChat: (message) => page?.addChat(message),
     onStatus: (status) => page?.showStatus(status),
     onSoundBlocked: () => page?.offerSound(),
+    onVideoRefused: (source) => page?.sayFull(source),
     onEnded: (reason) => void goodbye(conference, reason),
   });
   const outcome = await conference.enter();

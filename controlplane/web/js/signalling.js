@@ -1,6 +1,6 @@
 // The only file that knows the protocol (docs/protocol.md): REST for accounts and rooms, one WebSocket for a call.
 
-/** @typedef {{ id: string, name: string, organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} Participant */
+/** @typedef {{ id: string, name: string, kind: 'person' | 'stream' | 'viewer', organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} Participant */
 /** @typedef {{ microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} OwnState */
 /** @typedef {'microphone' | 'camera' | 'screen'} Source */
 /** @typedef {{ mid: string, source: Source }} SourceLine */
@@ -19,6 +19,7 @@
  *   | { type: 'speakers', participants: string[] }
  *   | { type: 'chat', from: string, name: string, text: string }
  *   | { type: 'media', state: 'connected' | 'gone', reason?: MediaLoss }
+ *   | { type: 'video-refused', sources: ('camera' | 'screen')[] }
  *   | { type: 'ended', reason: 'by-organizer' | 'shutdown' }} ServerMessage
  */
 
@@ -85,7 +86,7 @@ export class Signalling {
 }
 
 /** @typedef {'wrong-credentials' | 'too-many-attempts' | 'sign-in' | 'name-taken' | 'bad-name' | 'bad-password' | 'busy' | 'no-room' | 'unreachable' | 'unknown'} ErrorCode */
-/** @typedef {{ name: string, url: string, password?: string, waiting_seconds: number }} OpenedRoom */
+/** @typedef {{ name: string, url: string, password?: string, media_token: string, waiting_seconds: number }} OpenedRoom */
 
 const CODES = new Set(['wrong-credentials', 'too-many-attempts', 'sign-in', 'name-taken', 'bad-name', 'bad-password', 'busy', 'no-room']);
 

@@ -51,8 +51,10 @@ export class Stage {
   /** After every change of people, switches or speakers. */
   update() {
     const { me, participants, speakers } = this.#conference;
-    this.#order = this.#order.filter((id) => participants.has(id));
-    for (const id of participants.keys()) if (!this.#order.includes(id)) this.#order.push(id);
+    // Viewers have nothing to show; the list of people names them.
+    const shown = [...participants.values()].filter((person) => person.kind !== 'viewer').map((person) => person.id);
+    this.#order = this.#order.filter((id) => shown.includes(id));
+    for (const id of shown) if (!this.#order.includes(id)) this.#order.push(id);
     const sharing = [...participants.values()].filter((person) => person.screen).map((person) => person.id);
     this.#screens = this.#screens.filter((id) => sharing.includes(id));
     for (const id of sharing) if (!this.#screens.includes(id)) this.#screens.unshift(id);

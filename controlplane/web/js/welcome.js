@@ -159,6 +159,10 @@ function showOpened(room) {
   place('#link-hint').textContent = t(room.password ? 'open.link.hint' : 'open.link.hint.none');
   place('#shown-password').hidden = !room.password;
   input(document, 'shown-password').value = room.password ?? '';
+  for (const door of ['whip', 'whep']) {
+    input(document, `${door}-url`).value = new URL(`/${door}/${encodeURIComponent(room.name)}`, room.url).href;
+  }
+  input(document, 'media-token').value = room.media_token;
   const minutes = room.waiting_seconds / 60;
   place('#waits').textContent = Number.isInteger(minutes)
     ? t('open.waits', { minutes }) : t('open.waits.seconds', { seconds: room.waiting_seconds });
@@ -166,7 +170,8 @@ function showOpened(room) {
   enter.href = url.pathname + url.hash; // on this origin, whatever name the server gives itself
 }
 
-for (const [testid, field] of /** @type {const} */ ([['copy-link', 'room-link'], ['copy-password', 'shown-password']])) {
+for (const [testid, field] of /** @type {const} */ ([['copy-link', 'room-link'], ['copy-password', 'shown-password'],
+  ['copy-whip-url', 'whip-url'], ['copy-whep-url', 'whep-url'], ['copy-media-token', 'media-token']])) {
   button(document, testid).addEventListener('click', (event) => {
     const pressed = /** @type {HTMLButtonElement} */ (event.currentTarget);
     const source = input(document, field);

@@ -1,21 +1,23 @@
 //! The readiness backend: epoll by mio, recvmmsg, sendmmsg. An equal citizen beside io_uring, which many installations
-//! switch off.
+//! switch off. With a system call for each packet instead of sendmmsg it is the control of our comparisons.
 //!
 //! mio's epoll is edge-triggered: the socket is read until it is empty before the thread waits again.
 #![allow(unsafe_code)]
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::socket::{CONTROL_BYTES, Control, DATAGRAM_BYTES_MAX, NAME_BYTES, Name, SendBatch, Socket};
+use super::outbox::Outbox;
+use super::socket::{CONTROL_BYTES, Control, DATAGRAM_BYTES_MAX, NAME_BYTES, Name, Socket};
 use super::socket::{empty_header, read_path};
 use super::wake::Waker;
-use super::{Datagram, IoCounters};
+use super::{Datagram, IoCounters, SocketBuffers};
 use crate::egress::Egress;
 use crate::id::Path;
 
@@ -26,23 +28,37 @@ pub struct MioNet {
     poll: Poll,
     events: Events,
     inbox: Inbox,
-    outbox: SendBatch,
+    outbox: Outbox,
+    sending: Sending,
+    /// Whether the kernel (Linux 5.11) and its sandbox know epoll_pwait2.
+    fine_timeouts: bool,
     /// The socket may hold more than was read.
     readable: bool,
     counters: IoCounters,
+}
+
+/// How messages leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sending {
+    /// As many as one sendmmsg takes.
+    Together { trains_off: bool },
+    /// Each packet by a system call of its own.
+    Singly,
 }
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
 
 impl MioNet {
-    pub(super) fn new(socket: Socket) -> io::Result<MioNet> {
+    pub(super) fn new(socket: Socket, sending: Sending) -> io::Result<MioNet> {
         let waker = Waker::new()?;
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&socket.fd()), SOCKET, Interest::READABLE)?;
         poll.registry().register(&mut SourceFd(&waker.fd()), WAKER, Interest::READABLE)?;
         Ok(MioNet {
-            outbox: SendBatch::new(&socket),
+            outbox: Outbox::new(&socket, sending != Sending::Together { trains_off: false }),
+            sending,
+            fine_timeouts: true,
             inbox: Inbox::new(),
             events: Events::with_capacity(2),
             readable: true,
@@ -57,30 +73,60 @@ impl MioNet {
         if self.waker.take() || self.inbox.next < self.inbox.filled || self.receive()? {
             return Ok(());
         }
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
+        match self.wait_for_event(timeout) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
-        for event in &self.events {
-            match event.token() {
-                SOCKET => self.readable = true,
-                // Never read: edge-triggered, each write is an event of its own.
-                _ => _ = self.waker.take(),
-            }
-        }
+        // Which of the two it was is not asked: wake-ups are rare, and looking into an empty socket is harmless. The
+        // eventfd is never read: edge-triggered, each write is an event of its own.
+        self.waker.take();
+        self.readable = true;
         self.receive()?;
         Ok(())
+    }
+
+    /// As mio's poll, which rounds the timeout up to milliseconds, but to the nanosecond where the kernel can. False when
+    /// the time is up.
+    fn wait_for_event(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        if let Some(timeout) = timeout
+            && self.fine_timeouts
+        {
+            match epoll_wait(self.poll.as_raw_fd(), timeout) {
+                Err(error) if is_unknown(&error) => self.fine_timeouts = false,
+                waited => return waited,
+            }
+        }
+        self.poll.poll(&mut self.events, timeout)?;
+        Ok(!self.events.is_empty())
     }
 
     pub(super) fn next_datagram(&mut self) -> Option<Datagram<'_>> {
         let (path, index, len) = self.inbox.advance(&mut self.counters)?;
         self.counters.received(len);
-        Some(Datagram { path, bytes: &mut self.inbox.buffers[index][..len] })
+        Some(Datagram { path, bytes: self.inbox.bytes(index, len) })
     }
 
     pub(super) fn flush(&mut self, egress: &mut Egress) {
-        self.outbox.flush(&self.socket, egress, &mut self.counters);
+        while self.outbox.load(&self.socket, egress) > 0 {
+            match self.sending {
+                Sending::Together { .. } => self.outbox.send_together(&self.socket),
+                Sending::Singly => self.outbox.send_singly(&self.socket),
+            }
+            self.outbox.settle(&self.socket, egress, &mut self.counters);
+        }
+    }
+
+    pub(super) fn backend(&self) -> &'static str {
+        match self.sending {
+            Sending::Together { .. } => "mio",
+            Sending::Singly => "sendto",
+        }
+    }
+
+    pub(super) fn buffers(&self) -> SocketBuffers {
+        self.socket.buffers()
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -116,6 +162,27 @@ impl MioNet {
     }
 }
 
+/// Whether something happened before the time was up. Of what happened nothing is asked, so any room for events will do.
+fn epoll_wait(epoll: RawFd, timeout: Duration) -> io::Result<bool> {
+    let timespec = libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
+    // SAFETY: the kernel reads one timespec and writes at most the events that `events` has room for; both outlive the
+    // call. A null mask leaves the signals as they are.
+    let count = unsafe {
+        let (events, len) = (events.as_mut_ptr(), events.len());
+        libc::syscall(libc::SYS_epoll_pwait2, epoll, events, len, &raw const timespec, ptr::null::<u8>(), 0)
+    };
+    if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count > 0) }
+}
+
+/// An old kernel, or a sandbox that lists what it knows.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES))
+}
+
 /// Datagrams per recvmmsg; the measured gain ends about here.
 const BATCH: usize = 64;
 
@@ -126,6 +193,8 @@ struct Inbox {
     controls: Vec<Control>,
     iovecs: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    /// Headers that the kernel has written to since they were prepared: the first so many.
+    stale: usize,
     filled: usize,
     next: usize,
 }
@@ -138,6 +207,7 @@ impl Inbox {
             controls: vec![[0; CONTROL_BYTES]; BATCH],
             iovecs: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH],
             headers: vec![libc::mmsghdr { msg_hdr: empty_header(), msg_len: 0 }; BATCH],
+            stale: BATCH,
             filled: 0,
             next: 0,
         }
@@ -146,10 +216,11 @@ impl Inbox {
     fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         self.filled = 0;
         self.next = 0;
-        // The kernel overwrites the lengths in the headers, so they are written for every call.
+        // The kernel overwrites the lengths in the headers that it fills. To prepare all 64 each time would cost as much
+        // as receiving one datagram.
         let (buffers, names) = (self.buffers.as_mut_ptr(), self.names.as_mut_ptr());
         let (controls, iovecs) = (self.controls.as_mut_ptr(), self.iovecs.as_mut_ptr());
-        for (index, header) in self.headers.iter_mut().enumerate() {
+        for (index, header) in self.headers[..self.stale].iter_mut().enumerate() {
             let header = &mut header.msg_hdr;
             // SAFETY: index < headers.len() == BATCH, the length of all four vectors; no reference to their elements
             // lives while these pointers are used.
@@ -171,10 +242,20 @@ impl Inbox {
             libc::recvmmsg(socket.fd(), headers, BATCH as u32, libc::MSG_DONTWAIT as _, ptr::null_mut())
         };
         if count < 0 {
+            // A failed call may have begun with the first header.
+            self.stale = 1;
             return Err(io::Error::last_os_error());
         }
         self.filled = count as usize;
+        self.stale = BATCH.min(self.filled + 1);
         Ok(self.filled)
+    }
+
+    fn bytes(&mut self, index: usize, len: usize) -> &mut [u8] {
+        assert!(index < BATCH && len <= DATAGRAM_BYTES_MAX, "the kernel fills what it was given");
+        // SAFETY: within one element of the vector. Not by an index, because a reference to the whole would end the
+        // pointers in the prepared headers.
+        unsafe { std::slice::from_raw_parts_mut(self.buffers.as_mut_ptr().add(index).cast(), len) }
     }
 
     /// Path, buffer and length of the next whole datagram.

@@ -2,9 +2,14 @@
 //!
 //! One [`Net`] per worker, opened on the worker's own thread. A worker's turn is
 //! `wait` → `next_datagram` until `None` → `flush`; see [`Net::wait`] for what wakes it.
+//!
+//! Datagrams are received one by one, without UDP_GRO. It halves the cost of what arrives aggregated (bursts of 10 over
+//! loopback: 0.36 instead of 0.91 µs a packet) and changes nothing for what does not, which is what browsers send; and
+//! received packets are few beside forwarded ones. Its price would be receive buffers of 64 KiB instead of 2 KiB.
 
 mod affinity;
 mod mio;
+mod outbox;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod socket;
@@ -15,12 +20,13 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-pub use self::affinity::pin_to_core;
+pub use self::affinity::{pin_to_core, yield_to_media};
 pub use self::mio::MioNet;
 pub use self::socket::{DATAGRAM_BYTES_MAX, SocketOptions};
 pub use self::uring::UringNet;
 pub use self::wake::Waker;
 
+use self::mio::Sending;
 use self::socket::Socket;
 use crate::egress::Egress;
 use crate::id::Path;
@@ -31,6 +37,8 @@ pub enum IoChoice {
     Auto,
     Uring,
     Mio,
+    /// epoll and a system call for every packet: what the others are compared with.
+    Sendto,
 }
 
 /// One worker's socket and how it is driven.
@@ -61,10 +69,14 @@ impl Net {
     /// Call this on the thread that will use it: the ring accepts no other.
     pub fn open(choice: IoChoice, options: &SocketOptions) -> io::Result<(Net, Option<String>)> {
         let socket = Socket::open(options)?;
-        if choice == IoChoice::Mio {
-            return Ok((Net::Mio(Box::new(MioNet::new(socket)?)), None));
+        let mio = |socket, sending| MioNet::new(socket, sending).map(|net| Net::Mio(Box::new(net)));
+        let together = Sending::Together { trains_off: options.trains_off };
+        match choice {
+            IoChoice::Sendto => return Ok((mio(socket, Sending::Singly)?, None)),
+            IoChoice::Mio => return Ok((mio(socket, together)?, None)),
+            IoChoice::Auto | IoChoice::Uring => {}
         }
-        let error = match UringNet::new(socket.try_clone()?) {
+        let error = match UringNet::new(socket.try_clone()?, options.trains_off) {
             Ok(net) => return Ok((Net::Uring(Box::new(net)), None)),
             Err(error) => error,
         };
@@ -72,12 +84,12 @@ impl Net {
         if choice == IoChoice::Uring {
             return Err(io::Error::new(error.kind(), why));
         }
-        Ok((Net::Mio(Box::new(MioNet::new(socket)?)), Some(format!("{why}; using mio"))))
+        Ok((mio(socket, together)?, Some(format!("{why}; using mio"))))
     }
 
     /// Waits until a datagram has arrived, the [`Waker`] was used, or `timeout` has passed; it may also return without
-    /// any of them. epoll rounds the timeout up to milliseconds. Blocks of finished sends go back to `egress`, which must
-    /// be the one that [`Net::flush`] gets.
+    /// any of them. Timeouts are kept to the accuracy of the kernel's timers, well below a millisecond. Blocks of finished
+    /// sends go back to `egress`, which must be the one that [`Net::flush`] gets.
     ///
     /// The caller looks at its queues after every return, not only after a wake-up.
     pub fn wait(&mut self, timeout: Option<Duration>, _egress: &mut Egress) -> io::Result<()> {
@@ -132,9 +144,19 @@ impl Net {
     pub fn backend(&self) -> &'static str {
         match self {
             Net::Uring(_) => "uring",
-            Net::Mio(_) => "mio",
+            Net::Mio(net) => net.backend(),
             #[cfg(feature = "sim")]
             Net::Sim(_) => "sim",
+        }
+    }
+
+    /// What the kernel granted of the socket buffers that were asked for.
+    pub fn buffers(&self) -> SocketBuffers {
+        match self {
+            Net::Uring(net) => net.buffers(),
+            Net::Mio(net) => net.buffers(),
+            #[cfg(feature = "sim")]
+            Net::Sim(_) => SocketBuffers::default(),
         }
     }
 
@@ -166,6 +188,34 @@ impl Net {
     }
 }
 
+/// One socket's buffers, in bytes of payload and the kernel's bookkeeping. Asked for 0: the kernel's default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SocketBuffers {
+    pub receive_asked_bytes: usize,
+    pub receive_bytes: usize,
+    pub send_asked_bytes: usize,
+    pub send_bytes: usize,
+}
+
+impl SocketBuffers {
+    /// For the admin, in one line: what the kernel granted less of than was asked for, and what mends it.
+    pub fn short_of(&self) -> Option<String> {
+        let short = |name, sysctl, asked, granted| {
+            let words = format!("a {name} buffer of {granted} bytes where {asked} were asked for");
+            (granted < asked).then(|| (words, format!("net.core.{sysctl}={asked}")))
+        };
+        let (granted, remedies): (Vec<String>, Vec<String>) = [
+            short("receive", "rmem_max", self.receive_asked_bytes, self.receive_bytes),
+            short("send", "wmem_max", self.send_asked_bytes, self.send_bytes),
+        ]
+        .into_iter()
+        .flatten()
+        .unzip();
+        (!granted.is_empty())
+            .then(|| format!("the kernel grants {}: sysctl -w {}", granted.join(" and "), remedies.join(" ")))
+    }
+}
+
 /// Sums of one worker's socket since it started.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IoCounters {
@@ -173,6 +223,8 @@ pub struct IoCounters {
     pub bytes_in: u64,
     /// Send operations; a segmented send counts once.
     pub sends: u64,
+    /// The same by length: how many carried at most as many packets as [`TRAIN_CLASSES`] says, the last all longer ones.
+    pub trains: [u64; TRAIN_CLASSES.len() + 1],
     pub datagrams_out: u64,
     pub bytes_out: u64,
     /// Send operations that the kernel refused; what they carried is lost.
@@ -183,6 +235,9 @@ pub struct IoCounters {
     pub rearmed: u64,
 }
 
+/// Upper bounds of the train lengths that are counted apart, in packets.
+pub const TRAIN_CLASSES: [u64; 6] = [1, 3, 7, 11, 15, 31];
+
 impl IoCounters {
     fn received(&mut self, len: usize) {
         self.datagrams_in += 1;
@@ -191,6 +246,7 @@ impl IoCounters {
 
     fn sent(&mut self, datagrams: u64, bytes: usize) {
         self.sends += 1;
+        self.trains[TRAIN_CLASSES.partition_point(|&longest| longest < datagrams)] += 1;
         self.datagrams_out += datagrams;
         self.bytes_out += bytes as u64;
     }
@@ -232,6 +288,26 @@ fn why_not_uring(error: &io::Error, disabled: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_admin_reads_which_socket_buffer_is_short_and_what_mends_it() {
+        let asked = SocketBuffers {
+            receive_asked_bytes: 4000,
+            receive_bytes: 4000,
+            send_asked_bytes: 3000,
+            send_bytes: 5000,
+        };
+        assert_eq!(asked.short_of(), None);
+        let short = SocketBuffers { receive_bytes: 200, ..asked };
+        assert_eq!(
+            short.short_of().as_deref(),
+            Some(
+                "the kernel grants a receive buffer of 200 bytes where 4000 were asked for: sysctl -w net.core.rmem_max=4000"
+            )
+        );
+        let both = SocketBuffers { send_bytes: 100, ..short }.short_of();
+        assert!(both.is_some_and(|line| line.ends_with("sysctl -w net.core.rmem_max=4000 net.core.wmem_max=3000")));
+    }
 
     #[test]
     fn the_admin_reads_why_io_uring_is_not_used() {

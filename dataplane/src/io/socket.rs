@@ -1,5 +1,4 @@
-//! One worker's UDP socket: opening it, addresses and control messages as the kernel reads and writes them, and sending
-//! whole batches by sendmmsg.
+//! One worker's UDP socket: opening it, and addresses and control messages as the kernel reads and writes them.
 //!
 //! Addresses and control messages are encoded byte by byte, so that `unsafe` is left to the system calls themselves.
 #![allow(unsafe_code)]
@@ -7,14 +6,12 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 use socket2::{Domain, Protocol, Type};
 
-use super::IoCounters;
-use crate::egress::{Departure, Egress};
+use super::SocketBuffers;
 use crate::id::Path;
 
 /// What [`super::Net::open`] binds.
@@ -24,10 +21,12 @@ pub struct SocketOptions {
     pub bind: Option<IpAddr>,
     /// 0 lets the kernel choose.
     pub port: u16,
-    /// 0 keeps the kernel's default. The kernel may grant less (`net.core.rmem_max`).
+    /// 0 keeps the kernel's default. The kernel may grant less (`net.core.rmem_max`): see [`super::Net::buffers`].
     pub receive_buffer_bytes: usize,
     /// 0 keeps the kernel's default. The kernel may grant less (`net.core.wmem_max`).
     pub send_buffer_bytes: usize,
+    /// Sends every packet by itself, however long its train is: what trains are compared with.
+    pub trains_off: bool,
 }
 
 /// Larger datagrams are dropped on arrival: nothing that WebRTC sends is larger than an Ethernet frame.
@@ -38,6 +37,9 @@ pub(super) struct Socket {
     inner: socket2::Socket,
     family: Family,
     port: u16,
+    /// The one address that the socket is bound to, if it is.
+    bound: Option<IpAddr>,
+    buffers: SocketBuffers,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,15 +79,11 @@ impl Socket {
         if family == Family::V6 {
             inner.set_only_v6(false)?;
         }
-        if options.receive_buffer_bytes > 0 {
-            inner.set_recv_buffer_size(options.receive_buffer_bytes)?;
-        }
-        if options.send_buffer_bytes > 0 {
-            inner.set_send_buffer_size(options.send_buffer_bytes)?;
-        }
+        let buffers = size_buffers(&inner, options)?;
         inner.bind(&SocketAddr::new(options.bind.unwrap_or(any), options.port).into())?;
         let port = inner.local_addr()?.as_socket().map_or(options.port, |address| address.port());
-        let socket = Socket { inner, family, port };
+        let bound = options.bind.filter(|address| !address.is_unspecified());
+        let socket = Socket { inner, family, port, bound, buffers };
         match family {
             Family::V4 => socket.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
             Family::V6 => socket.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?,
@@ -105,8 +103,12 @@ impl Socket {
         self.port
     }
 
+    pub(super) fn buffers(&self) -> SocketBuffers {
+        self.buffers
+    }
+
     /// Whether the kernel knows segmented sends (Linux 4.18).
-    fn knows_segmentation(&self) -> bool {
+    pub(super) fn knows_segmentation(&self) -> bool {
         self.set(libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
     }
 
@@ -117,13 +119,39 @@ impl Socket {
     }
 
     fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
-        // SAFETY: the kernel reads size_of::<i32>() bytes from `value`, which outlives the call.
-        let status = unsafe {
-            let len = size_of::<i32>() as libc::socklen_t;
-            libc::setsockopt(self.fd(), level, option, ptr::from_ref(&value).cast(), len)
-        };
-        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        set_option(&self.inner, level, option, value)
     }
+}
+
+fn set_option(socket: &socket2::Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the kernel reads size_of::<i32>() bytes from `value`, which outlives the call.
+    let status = unsafe {
+        let len = size_of::<i32>() as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(&value).cast(), len)
+    };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Asks for the buffers and reads back what the kernel granted.
+fn size_buffers(socket: &socket2::Socket, options: &SocketOptions) -> io::Result<SocketBuffers> {
+    let SocketOptions { receive_buffer_bytes: receive, send_buffer_bytes: send, .. } = *options;
+    // With CAP_NET_ADMIN the sysctl does not cap.
+    let force = |option, bytes: usize| {
+        i32::try_from(bytes).is_ok_and(|bytes| set_option(socket, libc::SOL_SOCKET, option, bytes).is_ok())
+    };
+    if receive > 0 && !force(libc::SO_RCVBUFFORCE, receive) {
+        socket.set_recv_buffer_size(receive)?;
+    }
+    if send > 0 && !force(libc::SO_SNDBUFFORCE, send) {
+        socket.set_send_buffer_size(send)?;
+    }
+    // The kernel doubles what it grants, for its own bookkeeping, and reports the double.
+    Ok(SocketBuffers {
+        receive_asked_bytes: receive,
+        receive_bytes: socket.recv_buffer_size()? / 2,
+        send_asked_bytes: send,
+        send_bytes: socket.send_buffer_size()? / 2,
+    })
 }
 
 impl fmt::Debug for Socket {
@@ -176,7 +204,9 @@ impl Label {
             (Family::V4, SocketAddr::V6(_)) | (Family::V6, _) => write_name6(&mut self.name, path.remote),
         };
         self.control_len = 0;
-        match (socket.family, path.local) {
+        // A socket bound to one address sends from no other; saying so costs a twentieth of a message.
+        let local = path.local.filter(|_| path.local != socket.bound);
+        match (socket.family, local) {
             (Family::V4, Some(IpAddr::V4(local))) => {
                 let mut pktinfo = [0; PKTINFO4_BYTES];
                 pktinfo[4..8].copy_from_slice(&local.octets());
@@ -195,15 +225,18 @@ impl Label {
         }
     }
 
+    /// The last message goes without its padding: a PKTINFO of IPv6 then has the 36 bytes that the kernel keeps on its
+    /// stack, where with padding it would allocate for every message.
     fn push_control(&mut self, level: i32, kind: i32, data: &[u8]) {
-        let message = &mut self.control[self.control_len..][..control_space(data.len())];
+        let start = self.control_len.next_multiple_of(size_of::<usize>());
+        let message = &mut self.control[start..][..control_space(data.len())];
         let len = CONTROL_HEADER_BYTES + data.len();
         let (header, rest) = message.split_at_mut(CONTROL_HEADER_BYTES);
         header[..size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());
         header[size_of::<usize>()..][..4].copy_from_slice(&level.to_ne_bytes());
         header[size_of::<usize>() + 4..].copy_from_slice(&kind.to_ne_bytes());
         rest[..data.len()].copy_from_slice(data);
-        self.control_len += message.len();
+        self.control_len = start + len;
     }
 }
 
@@ -283,230 +316,6 @@ fn read_local(mut control: &[u8]) -> Option<IpAddr> {
     None
 }
 
-/// Whether trains leave as segmented sends.
-///
-/// A path whose MTU is below the segment size refuses by itself, and one receiver must not slow down the others; so only
-/// refusals without a success between them switch segmentation off for good.
-#[derive(Debug)]
-pub(super) struct Segmentation {
-    on: bool,
-    refused_in_a_row: u32,
-}
-
-/// After so many refusals it is the kernel or the device, not a path.
-const REFUSED_IN_A_ROW_MAX: u32 = 32;
-
-impl Segmentation {
-    pub(super) fn is_on(&self) -> bool {
-        self.on
-    }
-
-    pub(super) fn accepted(&mut self) {
-        self.refused_in_a_row = 0;
-    }
-
-    /// A train was refused as one send, and its packets were then sent one by one.
-    fn refused(&mut self) {
-        self.refused_in_a_row += 1;
-        if self.refused_in_a_row >= REFUSED_IN_A_ROW_MAX {
-            self.on = false;
-        }
-    }
-
-    /// Deals with a send that failed: a train whose segmentation may be the cause goes packet by packet, anything else
-    /// is lost.
-    pub(super) fn failed(
-        &mut self,
-        errno: i32,
-        socket: &Socket,
-        egress: &Egress,
-        departure: &Departure,
-        counters: &mut IoCounters,
-    ) {
-        let refusal = matches!(errno, libc::EINVAL | libc::EIO | libc::EMSGSIZE);
-        if departure.segments() == 1 || !refusal {
-            counters.send_errors += 1;
-        } else if send_apart(socket, egress, departure, counters) {
-            self.refused();
-        }
-    }
-}
-
-/// Messages that leave by one sendmmsg. Everything is allocated once.
-pub(super) struct SendBatch {
-    pub(super) segmentation: Segmentation,
-    departures: Vec<Departure>,
-    pieces: Vec<Piece>,
-    labels: Vec<Label>,
-    iovecs: Vec<libc::iovec>,
-    headers: Vec<libc::mmsghdr>,
-}
-
-/// One message: bytes of one departure.
-struct Piece {
-    departure: usize,
-    range: Range<usize>,
-    segments: u64,
-}
-
-/// sendmmsg gains nothing measurable beyond this.
-const BATCH: usize = 64;
-
-impl SendBatch {
-    pub(super) fn new(socket: &Socket) -> SendBatch {
-        let iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-        let header = libc::mmsghdr { msg_hdr: empty_header(), msg_len: 0 };
-        SendBatch {
-            segmentation: Segmentation { on: socket.knows_segmentation(), refused_in_a_row: 0 },
-            departures: Vec::with_capacity(BATCH),
-            pieces: Vec::with_capacity(BATCH),
-            labels: vec![Label::EMPTY; BATCH],
-            iovecs: vec![iovec; BATCH],
-            headers: vec![header; BATCH],
-        }
-    }
-
-    /// Sends everything that is ready. What the kernel refuses is dropped and counted.
-    pub(super) fn flush(&mut self, socket: &Socket, egress: &mut Egress, counters: &mut IoCounters) {
-        loop {
-            while self.departures.len() < BATCH
-                && let Some(departure) = egress.take_ready()
-            {
-                self.departures.push(departure);
-            }
-            if self.departures.is_empty() {
-                return;
-            }
-            for index in 0..self.departures.len() {
-                let Departure { segment_bytes, len, .. } = self.departures[index];
-                if self.segmentation.is_on() {
-                    self.push(socket, egress, counters, index, 0..len);
-                    continue;
-                }
-                for start in (0..len).step_by(segment_bytes) {
-                    self.push(socket, egress, counters, index, start..len.min(start + segment_bytes));
-                }
-            }
-            self.send(socket, egress, counters);
-            for departure in self.departures.drain(..) {
-                egress.release(departure);
-            }
-        }
-    }
-
-    fn push(
-        &mut self,
-        socket: &Socket,
-        egress: &Egress,
-        counters: &mut IoCounters,
-        departure: usize,
-        range: Range<usize>,
-    ) {
-        if self.pieces.len() == BATCH {
-            self.send(socket, egress, counters);
-        }
-        let Departure { path, segment_bytes, .. } = &self.departures[departure];
-        let train = (range.len() > *segment_bytes).then_some(*segment_bytes);
-        let segments = range.len().div_ceil(*segment_bytes) as u64;
-        self.labels[self.pieces.len()].write(socket, path, train);
-        self.pieces.push(Piece { departure, range, segments });
-    }
-
-    fn send(&mut self, socket: &Socket, egress: &Egress, counters: &mut IoCounters) {
-        for (index, piece) in self.pieces.iter().enumerate() {
-            let bytes = &egress.bytes(&self.departures[piece.departure])[piece.range.clone()];
-            self.iovecs[index] =
-                libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        }
-        let labels = self.labels.as_ptr();
-        let iovecs = self.iovecs.as_mut_ptr();
-        for (index, header) in self.headers[..self.pieces.len()].iter_mut().enumerate() {
-            // SAFETY: index < pieces.len() <= BATCH, the length of both vectors.
-            header.msg_hdr = unsafe { outgoing_header(labels.add(index), iovecs.add(index)) };
-        }
-
-        let mut done = 0;
-        while done < self.pieces.len() {
-            let rest = &mut self.headers[done..self.pieces.len()];
-            // SAFETY: each header points at a label and an iovec of `self` that no one writes until the call returns,
-            // each iovec at bytes of a block that `egress`, borrowed here, keeps; the kernel only reads them.
-            let sent = unsafe {
-                libc::sendmmsg(socket.fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT as _)
-            };
-            if sent > 0 {
-                for piece in &self.pieces[done..done + sent as usize] {
-                    counters.sent(piece.segments, piece.range.len());
-                    if piece.segments > 1 {
-                        self.segmentation.accepted();
-                    }
-                }
-                done += sent as usize;
-                continue;
-            }
-            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-            if errno == libc::EINTR {
-                continue;
-            }
-            // The error belongs to the first message only.
-            let piece = &self.pieces[done];
-            if piece.segments > 1 {
-                let departure = &self.departures[piece.departure];
-                self.segmentation.failed(errno, socket, egress, departure, counters);
-            } else {
-                counters.send_errors += 1;
-            }
-            done += 1;
-        }
-        self.pieces.clear();
-    }
-}
-
-impl fmt::Debug for SendBatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendBatch").field("segmentation", &self.segmentation).finish_non_exhaustive()
-    }
-}
-
-/// Sends a refused train packet by packet. The slow path: one system call each. False when nothing left.
-fn send_apart(socket: &Socket, egress: &Egress, departure: &Departure, counters: &mut IoCounters) -> bool {
-    let mut any = false;
-    let mut label = Label::EMPTY;
-    label.write(socket, &departure.path, None);
-    for packet in egress.bytes(departure).chunks(departure.segment_bytes) {
-        let mut iovec = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
-        // SAFETY: label, iovec and packet outlive the call, and the kernel only reads them.
-        let sent = unsafe {
-            let header = outgoing_header(&raw const label, &raw mut iovec);
-            libc::sendmsg(socket.fd(), &raw const header, libc::MSG_DONTWAIT)
-        };
-        if sent < 0 {
-            counters.send_errors += 1;
-        } else {
-            counters.sent(1, packet.len());
-            any = true;
-        }
-    }
-    any
-}
-
-/// A header for sending one iovec to where `label` says.
-///
-/// # Safety
-/// `label` must be valid for reads. The header is good as long as `label` and `iovec` stay where they are.
-pub(super) unsafe fn outgoing_header(label: *const Label, iovec: *mut libc::iovec) -> libc::msghdr {
-    let mut header = empty_header();
-    // SAFETY: the caller's promise.
-    unsafe {
-        header.msg_name = (&raw const (*label).name).cast_mut().cast();
-        header.msg_namelen = (*label).name_len as libc::socklen_t;
-        header.msg_control = (&raw const (*label).control).cast_mut().cast();
-        header.msg_controllen = (*label).control_len as _;
-    }
-    header.msg_iov = iovec;
-    header.msg_iovlen = 1;
-    header
-}
-
 pub(super) fn empty_header() -> libc::msghdr {
     // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
     unsafe { std::mem::zeroed() }
@@ -515,30 +324,10 @@ pub(super) fn empty_header() -> libc::msghdr {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::net::UdpSocket;
-    use std::time::Duration;
-
     use super::*;
-    use crate::egress::Train;
 
     fn open(bind: Option<IpAddr>) -> Socket {
         Socket::open(&SocketOptions { bind, ..SocketOptions::default() }).unwrap()
-    }
-
-    fn loopback() -> (Socket, UdpSocket, Path) {
-        let socket = open(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let path = Path { remote: peer.local_addr().unwrap(), local: None };
-        (socket, peer, path)
-    }
-
-    fn commit(egress: &mut Egress, path: &Path, sizes: &[usize]) {
-        let mut train = Train::default();
-        for &size in sizes {
-            egress.reserve(&mut train, path, size).unwrap().fill(size as u8);
-            egress.commit(&mut train);
-        }
     }
 
     #[test]
@@ -548,6 +337,22 @@ mod tests {
             Socket::open(&SocketOptions { port: first.port(), ..SocketOptions::default() }).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&format!("UDP port {}: another process", first.port())));
+    }
+
+    #[test]
+    fn the_granted_buffers_are_what_the_kernel_holds() {
+        let asked = SocketOptions {
+            receive_buffer_bytes: 65_536,
+            send_buffer_bytes: 32_768,
+            ..SocketOptions::default()
+        };
+        let granted = Socket::open(&asked).unwrap().buffers();
+        assert_eq!((granted.receive_bytes, granted.send_bytes), (65_536, 32_768));
+        assert_eq!(granted.short_of(), None);
+        // No kernel grants more than half of what an int holds.
+        let asked = SocketOptions { receive_buffer_bytes: usize::MAX / 2, ..asked };
+        let granted = Socket::open(&asked).map(|socket| socket.buffers());
+        assert!(granted.is_err() || granted.unwrap().short_of().is_some());
     }
 
     #[test]
@@ -579,9 +384,23 @@ mod tests {
 
         let mut control = [0; 2 * CONTROL_BYTES];
         let segment = control_space(2);
-        control[..segment].copy_from_slice(&label.control[label.control_len - segment..label.control_len]);
-        control[segment..segment + label.control_len].copy_from_slice(&label.control[..label.control_len]);
+        let pktinfo = control_space(PKTINFO6_BYTES);
+        control[..segment].copy_from_slice(&label.control[pktinfo..pktinfo + segment]);
+        control[segment..segment + pktinfo].copy_from_slice(&label.control[..pktinfo]);
         assert_eq!(read_local(&control), Some(local));
+    }
+
+    #[test]
+    fn a_socket_of_one_address_says_only_what_differs() {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let path = Path { remote: "192.0.2.7:4000".parse().unwrap(), local: Some(local) };
+        let mut label = Label::EMPTY;
+        label.write(&open(Some(local)), &path, None);
+        assert_eq!(label.control_len, 0);
+        label.write(&open(Some(Ipv4Addr::UNSPECIFIED.into())), &path, None);
+        assert_eq!(label.control_len, CONTROL_HEADER_BYTES + PKTINFO4_BYTES);
+        label.write(&open(None), &path, None);
+        assert_eq!(label.control_len, CONTROL_HEADER_BYTES + PKTINFO6_BYTES);
     }
 
     #[test]
@@ -589,51 +408,5 @@ mod tests {
         assert_eq!(read_local(&[]), None);
         assert_eq!(read_local(&[0; CONTROL_BYTES]), None);
         assert_eq!(read_local(&[0xff; CONTROL_BYTES]), None);
-    }
-
-    #[test]
-    fn a_refused_train_arrives_as_single_packets() {
-        let (socket, peer, path) = loopback();
-        socket.refuse_segmentation().unwrap();
-        let mut batch = SendBatch::new(&socket);
-        let mut egress = Egress::new(4, 4096, 44);
-        let mut counters = IoCounters::default();
-        commit(&mut egress, &path, &[100, 100, 40]);
-        batch.flush(&socket, &mut egress, &mut counters);
-        let mut buffer = [0; 2048];
-        for len in [100, 100, 40] {
-            assert_eq!(peer.recv(&mut buffer).unwrap(), len);
-        }
-        assert_eq!((counters.sends, counters.datagrams_out, counters.send_errors), (3, 3, 0));
-        assert!(batch.segmentation.is_on(), "one refusal may be the path's");
-    }
-
-    #[test]
-    fn a_kernel_that_refuses_every_train_is_not_asked_again() {
-        let (socket, peer, path) = loopback();
-        socket.refuse_segmentation().unwrap();
-        let mut batch = SendBatch::new(&socket);
-        let mut egress = Egress::new(4, 4096, 44);
-        let mut counters = IoCounters::default();
-        let mut buffer = [0; 2048];
-        for _ in 0..REFUSED_IN_A_ROW_MAX + 3 {
-            commit(&mut egress, &path, &[100, 100, 40]);
-            batch.flush(&socket, &mut egress, &mut counters);
-            for len in [100, 100, 40] {
-                assert_eq!(peer.recv(&mut buffer).unwrap(), len);
-            }
-        }
-        assert!(!batch.segmentation.is_on());
-        assert_eq!(egress.free_blocks(), 4);
-    }
-
-    #[test]
-    fn a_success_between_refusals_keeps_segmentation_on() {
-        let mut segmentation = Segmentation { on: true, refused_in_a_row: 0 };
-        for _ in 0..10 * REFUSED_IN_A_ROW_MAX {
-            segmentation.refused();
-            segmentation.accepted();
-        }
-        assert!(segmentation.is_on());
     }
 }

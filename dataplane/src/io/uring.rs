@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -31,11 +31,11 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{BufRingEntry, CancelBuilder, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 
-use super::socket::{CONTROL_BYTES, DATAGRAM_BYTES_MAX, Label, NAME_BYTES, SendBatch, Socket};
-use super::socket::{empty_header, outgoing_header, read_path};
+use super::outbox::{MESSAGES_MAX, Outbox};
+use super::socket::{CONTROL_BYTES, DATAGRAM_BYTES_MAX, NAME_BYTES, Socket, empty_header, read_path};
 use super::wake::Waker;
-use super::{Datagram, IoCounters};
-use crate::egress::{Departure, Egress};
+use super::{Datagram, IoCounters, SocketBuffers};
+use crate::egress::Egress;
 use crate::id::Path;
 
 pub struct UringNet {
@@ -52,8 +52,8 @@ pub struct UringNet {
     current: Option<Filled>,
     woken: bool,
     outbox: Outbox,
-    /// Sends when segmentation is off, and whether it is.
-    batch: SendBatch,
+    /// Messages of the outbox that have not completed.
+    unfinished: usize,
     /// Entering the ring failed with sends in it; it must not be entered again.
     broken: bool,
     counters: IoCounters,
@@ -78,7 +78,7 @@ enum Request {
 const SOCKET: Fixed = Fixed(0);
 const EVENTFD: Fixed = Fixed(1);
 
-/// `user_data` of everything but sends, which carry the index of their departure.
+/// `user_data` of everything but sends, which carry the index of their message.
 const RECEIVE: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 const CANCEL: u64 = u64::MAX - 2;
@@ -86,11 +86,8 @@ const CANCEL: u64 = u64::MAX - 2;
 /// IORING_UNREGISTER_FILES of `linux/io_uring.h`, which the crate keeps to itself.
 const UNREGISTER_FILES: u8 = 3;
 
-/// Sends of one submit; more go round again.
-const SENDS_MAX: usize = 256;
-
 /// Room for the sends and the standing requests.
-const SUBMISSIONS: u32 = 2 * SENDS_MAX as u32;
+const SUBMISSIONS: u32 = 2 * MESSAGES_MAX as u32;
 
 /// Room for every buffer and every send at once, so that completions never overflow.
 const COMPLETIONS: u32 = 4096;
@@ -104,7 +101,7 @@ const BUFFER_GROUP: u16 = 0;
 const ENTER_TRIES_MAX: u32 = 1000;
 
 impl UringNet {
-    pub(super) fn new(socket: Socket) -> io::Result<UringNet> {
+    pub(super) fn new(socket: Socket, trains_off: bool) -> io::Result<UringNet> {
         let waker = Waker::new()?;
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -144,8 +141,8 @@ impl UringNet {
         receive_header.msg_namelen = NAME_BYTES as libc::socklen_t;
         receive_header.msg_controllen = CONTROL_BYTES as _;
         let mut net = UringNet {
-            outbox: Outbox::new(),
-            batch: SendBatch::new(&socket),
+            outbox: Outbox::new(&socket, trains_off),
+            unfinished: 0,
             shared: ManuallyDrop::new(Shared { buffers, receive_header, wakes: Box::new(0) }),
             receive: Request::Idle,
             wake: Request::Idle,
@@ -216,20 +213,22 @@ impl UringNet {
         if self.broken {
             return Err(broken());
         }
-        while self.batch.segmentation.is_on() {
-            let count = self.outbox.load(&self.socket, egress);
-            if count == 0 {
+        loop {
+            self.unfinished = self.outbox.load(&self.socket, egress);
+            if self.unfinished == 0 {
                 return Ok(());
             }
-            self.submit_sends(count)?;
-            self.settle(egress);
+            self.submit_sends()?;
+            self.outbox.settle(&self.socket, egress, &mut self.counters);
         }
-        self.batch.flush(&self.socket, egress, &mut self.counters);
-        Ok(())
     }
 
     pub(super) fn port(&self) -> u16 {
         self.socket.port()
+    }
+
+    pub(super) fn buffers(&self) -> SocketBuffers {
+        self.socket.buffers()
     }
 
     pub(super) fn waker(&self) -> Waker {
@@ -270,9 +269,9 @@ impl UringNet {
     }
 
     /// Submits the loaded sends and waits for all of their completions.
-    fn submit_sends(&mut self, count: usize) -> io::Result<()> {
+    fn submit_sends(&mut self) -> io::Result<()> {
         self.arm()?;
-        for index in 0..count {
+        for index in 0..self.unfinished {
             let entry = opcode::SendMsg::new(SOCKET, self.outbox.header(index))
                 .flags(libc::MSG_DONTWAIT as u32)
                 .build()
@@ -280,7 +279,7 @@ impl UringNet {
             self.push_send(&entry)?;
         }
         let mut tries = 0;
-        while self.outbox.unfinished > 0 {
+        while self.unfinished > 0 {
             self.enter_for_sends(1, &mut tries)?;
             self.reap();
         }
@@ -307,23 +306,6 @@ impl UringNet {
         }
         self.broken = true;
         Err(error)
-    }
-
-    /// Counts what left, sends refused trains packet by packet, and gives the blocks back.
-    fn settle(&mut self, egress: &mut Egress) {
-        for (departure, result) in self.outbox.departures.drain(..).zip(&self.outbox.results) {
-            let segments = departure.segments();
-            if *result >= 0 {
-                self.counters.sent(segments as u64, departure.len);
-                if segments > 1 {
-                    self.batch.segmentation.accepted();
-                }
-            } else {
-                let segmentation = &mut self.batch.segmentation;
-                segmentation.failed(-*result, &self.socket, egress, &departure, &mut self.counters);
-            }
-            egress.release(departure);
-        }
     }
 
     /// Whether the kernel may still write to `self.shared`.
@@ -369,7 +351,10 @@ impl UringNet {
                     self.wake = ended(result);
                 }
                 CANCEL => {}
-                send => self.outbox.finish(send as usize, result),
+                send => {
+                    self.outbox.note(send as usize, result);
+                    self.unfinished -= 1;
+                }
             }
         }
     }
@@ -408,63 +393,6 @@ impl fmt::Debug for UringNet {
             .field("arrived", &self.arrived.len())
             .field("broken", &self.broken)
             .finish_non_exhaustive()
-    }
-}
-
-/// The trains of one submit and where the kernel finds them. Everything is allocated once.
-struct Outbox {
-    departures: Vec<Departure>,
-    results: Vec<i32>,
-    labels: Vec<Label>,
-    iovecs: Vec<libc::iovec>,
-    headers: Vec<libc::msghdr>,
-    unfinished: usize,
-}
-
-impl Outbox {
-    fn new() -> Outbox {
-        Outbox {
-            departures: Vec::with_capacity(SENDS_MAX),
-            results: vec![0; SENDS_MAX],
-            labels: vec![Label::EMPTY; SENDS_MAX],
-            iovecs: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; SENDS_MAX],
-            headers: vec![empty_header(); SENDS_MAX],
-            unfinished: 0,
-        }
-    }
-
-    /// Takes up to [`SENDS_MAX`] trains and describes them to the kernel.
-    fn load(&mut self, socket: &Socket, egress: &mut Egress) -> usize {
-        while self.departures.len() < SENDS_MAX
-            && let Some(departure) = egress.take_ready()
-        {
-            self.departures.push(departure);
-        }
-        for (index, departure) in self.departures.iter().enumerate() {
-            let bytes = egress.bytes(departure);
-            let train = (departure.segments() > 1).then_some(departure.segment_bytes);
-            self.labels[index].write(socket, &departure.path, train);
-            self.iovecs[index] =
-                libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        }
-        let count = self.departures.len();
-        let (labels, iovecs) = (self.labels.as_ptr(), self.iovecs.as_mut_ptr());
-        for (index, header) in self.headers[..count].iter_mut().enumerate() {
-            // SAFETY: index < SENDS_MAX, the length of both vectors, which are written again only by the next `load`.
-            *header = unsafe { outgoing_header(labels.add(index), iovecs.add(index)) };
-        }
-        self.unfinished = count;
-        count
-    }
-
-    fn header(&self, index: usize) -> *const libc::msghdr {
-        // A pointer into the whole vector: a reference to one element would end with the next one.
-        self.headers.as_ptr().wrapping_add(index)
-    }
-
-    fn finish(&mut self, index: usize, result: i32) {
-        self.results[index] = result;
-        self.unfinished -= 1;
     }
 }
 
@@ -608,19 +536,19 @@ mod tests {
 
     fn open() -> UringNet {
         let options = SocketOptions { bind: Some(Ipv4Addr::LOCALHOST.into()), ..SocketOptions::default() };
-        UringNet::new(Socket::open(&options).unwrap())
+        UringNet::new(Socket::open(&options).unwrap(), false)
             .expect("this test needs a machine that allows io_uring")
     }
 
     /// Submits `entry` and returns its result.
     fn outcome(net: &mut UringNet, entry: Entry) -> i32 {
         net.push(entry.user_data(0)).unwrap();
-        net.outbox.unfinished = 1;
-        while net.outbox.unfinished > 0 {
+        net.unfinished = 1;
+        while net.unfinished > 0 {
             net.ring.submit_and_wait(1).unwrap();
             net.reap();
         }
-        net.outbox.results[0]
+        net.outbox.result(0)
     }
 
     #[test]
@@ -697,7 +625,7 @@ mod tests {
                 assert_eq!(peer.recv(&mut buffer).unwrap(), len);
             }
         }
-        assert!(!net.batch.segmentation.is_on());
+        assert!(!net.outbox.segmentation.is_on());
         assert_eq!(net.counters().send_errors, 0);
         assert_eq!(egress.free_blocks(), 4);
     }

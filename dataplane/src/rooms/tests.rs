@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sfu::dtls::Certificate;
 use crate::sfu::ice::IceCredentials;
 use crate::sfu::transport::TransportSpec;
 use crate::wire::stun::{BindingRequest, Role, TransactionId};
@@ -59,7 +60,7 @@ struct Rig {
 impl Rig {
     fn new(certificate: Certificate) -> Rig {
         let now = Instant::now();
-        let rooms = Rooms::new(certificate, Limits::default(), now, seeded(7));
+        let rooms = Rooms::new(Door::inline(certificate), Limits::default(), now, seeded(7));
         Rig { rooms, egress: Egress::new(64, 4096, 44), now, given: Vec::new() }
     }
 
@@ -192,4 +193,42 @@ fn a_forged_check_does_not_take_the_address_of_one_who_is_there() {
     rig.take(forged);
     assert_ne!(rig.rooms.addresses[&path.remote], seat, "it was silent: a NAT has handed the port on");
     rig.agrees().unwrap();
+}
+
+#[test]
+fn in_a_join_storm_no_turn_works_on_a_handshake_and_who_leaves_leaves_nothing() {
+    const CROWD: u64 = 300;
+    let now = Instant::now();
+    let (door, mut desk) = Door::line(Certificate::generate().unwrap(), 1024);
+    let rooms = Rooms::new(door, Limits::default(), now, seeded(7));
+    let mut rig = Rig { rooms, egress: Egress::new(64, 4096, 44), now, given: Vec::new() };
+    rig.take(Step::Open(0));
+    for who in 0..CROWD {
+        let port = 1 + who as u16;
+        rig.take(Step::Join(0, who));
+        rig.take(Step::Check { room: 0, who, port, newest: true, nominate: true });
+        // More than a handshake record may have, so that the doorman has a word for each of them.
+        rig.take(Step::Datagram(port, vec![22; 3000]));
+    }
+    assert_eq!(rig.rooms.handshakes_waiting(), CROWD as usize, "all of it waits for the other thread");
+    assert_eq!(rig.rooms.counters.dropped(Dropped::DtlsOverflow), 0);
+
+    let gone = CROWD / 2;
+    for who in 0..gone {
+        rig.take(Step::Leave(0, who));
+    }
+    while rig.rooms.handshakes_waiting() > 0 {
+        assert!(desk.serve(rig.now));
+    }
+    while rig.rooms.has_words() {
+        rig.rooms.on_words(rig.now, &mut rig.egress);
+    }
+    let heard = rig.rooms.counters.dropped(Dropped::DtlsOverflow);
+    assert_eq!(heard, CROWD - gone, "a word for one who has left finds nobody");
+    assert_eq!(desk.handshakes() as u64, CROWD - gone);
+    rig.take(Step::Close(0));
+    while rig.rooms.handshakes_waiting() > 0 {
+        assert!(desk.serve(rig.now));
+    }
+    assert_eq!(desk.handshakes(), 0);
 }

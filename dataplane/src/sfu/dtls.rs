@@ -2,7 +2,7 @@
 //!
 //! Keys are handed out only after the handshake has finished and the certificate of the peer is the one that signalling
 //! announced. The engine is dimpl; what it leaves to its user is done here. Should it panic, that is the end of this one
-//! association: the worker serves everybody else.
+//! association: everybody else is served.
 
 mod hello;
 
@@ -289,10 +289,10 @@ fn start(certificate: &Certificate, hello: &Hello, now: Instant) -> Dtls {
     Dtls::new_12(config, own, now)
 }
 
-/// Master keys of both directions (RFC 5764 §4.2); wiped when dropped.
+/// Master keys of both directions (RFC 5764 §4.2); wiped when dropped, and boxed so that no queue keeps a copy.
 pub struct Keys {
     profile: Profile,
-    material: Zeroizing<[u8; Keys::LEN_MAX]>,
+    material: Box<Zeroizing<[u8; Keys::LEN_MAX]>>,
 }
 
 impl Keys {
@@ -324,7 +324,7 @@ impl Keys {
         if material.len() != 2 * (profile.key_len() + profile.salt_len()) {
             return None;
         }
-        let mut keys = Keys { profile, material: Zeroizing::new([0; Keys::LEN_MAX]) };
+        let mut keys = Keys { profile, material: Box::new(Zeroizing::new([0; Keys::LEN_MAX])) };
         keys.material[..material.len()].copy_from_slice(material);
         Some(keys)
     }

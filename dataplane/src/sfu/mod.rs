@@ -1,7 +1,9 @@
 //! Sans-IO state machines of a room: bytes and `now` come in, filled slots and events go out.
 
 pub(crate) mod arrivals;
+pub(crate) mod batch;
 pub(crate) mod clock;
+pub(crate) mod doorman;
 pub mod dtls;
 pub(crate) mod history;
 pub mod ice;

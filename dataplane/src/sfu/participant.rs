@@ -7,6 +7,7 @@ use crate::egress::Egress;
 use crate::id::{ParticipantId, SourceKind, Ssrc};
 use crate::sfu::arrivals::Arrivals;
 use crate::sfu::clock::PublisherClock;
+use crate::sfu::room::Room;
 use crate::sfu::slab::Key;
 use crate::sfu::slot::{Sender, Slot};
 use crate::sfu::source::Source;
@@ -38,7 +39,15 @@ pub(crate) struct Participant {
     pub(crate) reported: Option<Instant>,
     pub(crate) resend: ResendBudget,
     pub(crate) intake: Intake,
+    pub(crate) padding: PaddingBudget,
     transport_seq: u16,
+}
+
+/// Who sits where: a participant of one worker, and after it nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Seat {
+    pub(crate) room: Key<Room>,
+    pub(crate) participant: Key<Participant>,
 }
 
 /// What an SSRC of a participant carries.
@@ -74,6 +83,7 @@ impl Participant {
             reported: None,
             resend: ResendBudget::default(),
             intake: Intake::default(),
+            padding: PaddingBudget::default(),
             transport_seq: 0,
         }
     }
@@ -98,6 +108,7 @@ impl Participant {
             clock,
             datagram_max,
             resend: &mut self.resend,
+            padding: &mut self.padding,
         };
         Some((&mut self.slots, sender))
     }
@@ -133,6 +144,45 @@ impl Intake {
         Ok(())
     }
 }
+
+/// Keeps RTP padding below a share of what is sent anyway.
+#[derive(Debug, Default)]
+pub(crate) struct PaddingBudget {
+    bytes: u64,
+    percent: u8,
+    /// Padding sent since somebody asked.
+    spent: u64,
+}
+
+impl PaddingBudget {
+    /// 0 switches padding off.
+    pub(crate) fn set(&mut self, percent: u8) {
+        self.percent = percent;
+        if percent == 0 {
+            self.bytes = 0;
+        }
+    }
+
+    pub(crate) fn allows(&self, padding: usize) -> bool {
+        padding as u64 * PADDING_SCALE <= self.bytes
+    }
+
+    pub(crate) fn on_sent(&mut self, bytes: usize, padding: usize) {
+        let earned = bytes as u64 * u64::from(self.percent);
+        self.bytes = (self.bytes + earned).min(PADDING_BURST * PADDING_SCALE);
+        self.bytes = self.bytes.saturating_sub(padding as u64 * PADDING_SCALE);
+        self.spent += padding as u64;
+    }
+
+    pub(crate) fn take_spent(&mut self) -> u64 {
+        std::mem::take(&mut self.spent)
+    }
+}
+
+/// The budget counts in hundredths of a byte, so that a percentage of a small packet is not lost.
+const PADDING_SCALE: u64 = 100;
+/// Bytes of padding that may be saved up: a train's worth of small differences.
+const PADDING_BURST: u64 = 1500;
 
 /// Keeps retransmissions below a share of what is sent anyway.
 #[derive(Debug)]

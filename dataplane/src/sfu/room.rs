@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::egress::Egress;
 use crate::id::{ParticipantId, RoomId, SeqNo, SlotIndex};
 use crate::link::{Event, MediaSpec, Refusal};
+use crate::sfu::batch::Batch;
 use crate::sfu::clock;
 use crate::sfu::participant::{Participant, Seeds};
 use crate::sfu::report;
@@ -39,6 +40,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) counters: &'a mut Counters,
     pub(crate) events: &'a mut VecDeque<Event>,
     pub(crate) limits: &'a Limits,
+    /// What has arrived and waits for [`Room::fan_out`].
+    pub(crate) batch: &'a mut Batch,
+    /// Bytes of padding that may be added to what a receiver gets.
+    pub(crate) padding_percent: u8,
 }
 
 impl Turn<'_> {

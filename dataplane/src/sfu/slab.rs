@@ -1,5 +1,7 @@
 //! A slab with generations: a stale key finds nothing, never a newcomer.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 /// Where a `T` lives in its [`Slab`].
@@ -21,6 +23,21 @@ impl<T> PartialEq for Key<T> {
     }
 }
 impl<T> Eq for Key<T> {}
+impl<T> PartialOrd for Key<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<T> Ord for Key<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.index, self.generation).cmp(&(other.index, other.generation))
+    }
+}
+impl<T> Hash for Key<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.index, self.generation).hash(state);
+    }
+}
 impl<T> std::fmt::Debug for Key<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}v{}", self.index, self.generation)
@@ -37,6 +54,13 @@ struct Place<T> {
 pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
+}
+
+impl<T> Key<T> {
+    /// The place, for sorting only: its value may be gone or another's.
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
 }
 
 impl<T> Slab<T> {

@@ -9,10 +9,12 @@ use crate::counters::Dropped;
 use crate::egress::Egress;
 use crate::id::{Codec, ExtSeq, Pt, RtpTime, SeqNo, Ssrc};
 use crate::link::{SlotSpec, Wish};
+use crate::sfu::batch::Item;
 use crate::sfu::history::History;
-use crate::sfu::participant::ResendBudget;
+use crate::sfu::participant::{PaddingBudget, ResendBudget};
 use crate::sfu::slab::Key;
 use crate::sfu::source::Source;
+use crate::sfu::srtp::PADDING_MAX;
 use crate::sfu::transport::Transport;
 use crate::wire::codec::{self, FrameMark};
 use crate::wire::ext::{AbsSendTime, AudioLevel, ExtensionIds};
@@ -61,6 +63,16 @@ pub(crate) struct Sender<'a> {
     pub(crate) clock: Duration,
     pub(crate) datagram_max: usize,
     pub(crate) resend: &'a mut ResendBudget,
+    pub(crate) padding: &'a mut PaddingBudget,
+}
+
+/// What follows a packet on its way to the same receiver.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Ahead {
+    /// The longest payload among this packet and those of its layer behind it.
+    pub(crate) longest: usize,
+    /// Something follows, of this source or another.
+    pub(crate) more: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +118,27 @@ struct Sent {
     picture_id: u16,
     tl0: u8,
     frame_number: u16,
+}
+
+impl<'a> Incoming<'a> {
+    pub(crate) fn new(source: Key<Source>, item: Item<'a>) -> Incoming<'a> {
+        let Item { meta, payload, descriptor, .. } = item;
+        Incoming {
+            source,
+            layer: meta.layer,
+            epoch: meta.epoch,
+            seq: meta.seq,
+            timestamp: meta.timestamp,
+            marker: meta.marker,
+            padding: meta.padding,
+            codec: meta.codec,
+            mark: meta.mark,
+            audio_level: meta.audio_level,
+            dependency_descriptor: descriptor,
+            payload,
+            captured: meta.captured,
+        }
+    }
 }
 
 impl Slot {
@@ -161,6 +194,7 @@ impl Slot {
     pub(crate) fn forward(
         &mut self,
         packet: &mut Incoming<'_>,
+        ahead: Ahead,
         to: &mut Sender<'_>,
         egress: &mut Egress,
     ) -> Result<bool, Dropped> {
@@ -195,7 +229,7 @@ impl Slot {
             frame_number = push_dependency_descriptor(&mut extensions, id, descriptor, mapping.frame_number);
         }
         let talkspurt = self.sent.is_none();
-        let out = Outgoing {
+        let mut out = Outgoing {
             marker: packet.marker || (talkspurt && packet.codec == Codec::Opus),
             padding: packet.padding,
             pt,
@@ -208,14 +242,22 @@ impl Slot {
         if len > to.datagram_max {
             return Err(Dropped::TooLarge);
         }
-        let bytes = to.transport.reserve(egress, len)?;
+        let padding = match packet.padding {
+            true => 0,
+            false => to.padding_for(egress, len, header_len + ahead.longest + to.overhead, ahead.more),
+        };
+        out.padding |= padding > 0;
+        let bytes = to.transport.reserve(egress, len + padding)?;
         out.write(&extensions, bytes);
         to.transport.seal_rtp(seq, self.spec.ssrc, header_len, packet.payload, bytes)?;
         to.transport.commit(egress);
         to.resend.on_sent(len);
+        to.padding.on_sent(len, padding);
 
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+        // Padding is no payload (RFC 3550 §6.4.1), be it ours or the publisher's.
+        let padded = packet.payload.last().filter(|_| packet.padding).map_or(0, |count| u32::from(*count));
+        self.octets = self.octets.wrapping_add((packet.payload.len() as u32).saturating_sub(padded));
         if self.sent.is_none_or(|s| seq > s.seq) {
             self.next_seq = ExtSeq(seq.0 + 1);
             self.sent = Some(Sent {
@@ -366,6 +408,26 @@ impl Slot {
             self.past.rotate_right(1);
             self.past[0] = Some(mapping);
         }
+    }
+}
+
+impl Sender<'_> {
+    /// Bytes of padding that let a packet of `len` bytes share a train with what follows, of which the longest has
+    /// `longest`; 0 where that gains nothing or costs too much.
+    fn padding_for(&self, egress: &Egress, len: usize, longest: usize, more: bool) -> usize {
+        let segment = match self.transport.open_segment(egress) {
+            // A shorter packet may end the train; only with something behind it is there a train to go on with.
+            Some(segment) if len <= segment => {
+                if more {
+                    segment
+                } else {
+                    len
+                }
+            }
+            Some(_) | None => longest.min(self.datagram_max),
+        };
+        let padding = segment.saturating_sub(len);
+        if padding <= PADDING_MAX && self.padding.allows(padding) { padding } else { 0 }
     }
 }
 

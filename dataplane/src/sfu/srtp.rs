@@ -176,8 +176,9 @@ impl Outbound {
         })
     }
 
-    /// `out` begins with the header and is exactly `header_len + payload.len() + rtp_overhead` bytes long; the rest of
-    /// it is written here. The rollover counter is the upper part of `ext_seq`, whose lower part is in the header.
+    /// `out` begins with the header and is `header_len + payload.len() + rtp_overhead` bytes long, or up to
+    /// [`PADDING_MAX`] bytes longer, which become RTP padding; all behind the header is written here. The rollover
+    /// counter is the upper part of `ext_seq`, whose lower part is in the header.
     pub fn seal_rtp(
         &mut self,
         ext_seq: ExtSeq,
@@ -186,7 +187,8 @@ impl Outbound {
         payload: &[u8],
         out: &mut [u8],
     ) -> Result<(), Dropped> {
-        if out.len() != header_len + payload.len() + self.profile.rtp_overhead() {
+        let len = header_len + payload.len() + self.profile.rtp_overhead();
+        if !(len..=len + PADDING_MAX).contains(&out.len()) {
             return Err(Dropped::TooLarge);
         }
         self.seal(ext_seq, ssrc, header_len, Source::Elsewhere(payload), out)
@@ -289,6 +291,8 @@ impl Windows {
 const RTP_INDEX_END: u64 = (1 << 48) - 1;
 /// The SRTCP index has 31 bits; the bit above them is E, "encrypted".
 const RTCP_INDEX_MASK: u32 = 0x7fff_ffff;
+/// RTP padding counts itself in one octet (RFC 3550 §5.1).
+pub(crate) const PADDING_MAX: usize = 255;
 const INDEX_LEN: usize = 4;
 /// First packet's header and sender SSRC: in the clear.
 const RTCP_HEADER_LEN: usize = 8;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! on_stun ─> ice ──────── path ────────┐
-//! on_dtls ─> dtls ─ keys ─> srtp       v
+//! on_dtls ─> doorman ─> on_word ─> srtp v
 //! open_rtp ─────────────────┘      reserve ─> seal ─> commit
 //! ```
 //!
@@ -14,8 +14,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::dtls::{Certificate, Handshake, Keys, Output};
+use super::doorman::Word;
+use super::dtls::Keys;
 use super::ice::{Checked, Ice, IceCredentials};
+use super::participant::Intake;
 use super::srtp::{Inbound, Outbound, Profile};
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
@@ -75,7 +77,11 @@ impl fmt::Debug for Ufrag {
 
 pub struct Transport {
     ice: Ice,
-    handshake: Handshake,
+    /// SHA-256 of the participant's certificate.
+    fingerprint: [u8; 32],
+    /// DTLS that goes to the doorman.
+    knocks: Intake,
+    knocks_per_second_max: u32,
     srtp: Option<Srtp>,
     /// For the worker's egress; everything to this participant goes through it.
     pub train: Train,
@@ -93,10 +99,12 @@ struct Srtp {
 }
 
 impl Transport {
-    pub fn new(spec: TransportSpec, certificate: &Certificate, limits: &Limits, now: Instant) -> Transport {
+    pub fn new(spec: TransportSpec, limits: &Limits, now: Instant) -> Transport {
         Transport {
             ice: Ice::new(spec.local, limits.consent),
-            handshake: Handshake::new(certificate, spec.fingerprint),
+            fingerprint: spec.fingerprint,
+            knocks: Intake::default(),
+            knocks_per_second_max: limits.dtls_per_second_max,
             srtp: None,
             train: Train::default(),
             events: VecDeque::new(),
@@ -146,23 +154,40 @@ impl Transport {
         true
     }
 
-    pub fn on_dtls(
-        &mut self,
-        now: Instant,
-        path: &Path,
-        datagram: &[u8],
-        egress: &mut Egress,
-        counters: &mut Counters,
-    ) {
-        if self.is_closed || !self.ice.received(path.remote, datagram.len()) {
-            counters.drop(Dropped::DtlsBeforeIce);
+    /// The certificate's fingerprint for the doorman, whose the datagram is from here on.
+    pub(crate) fn on_dtls(&mut self, now: Instant, path: &Path, len: usize) -> Result<[u8; 32], Dropped> {
+        if self.is_closed || !self.ice.received(path.remote, len) {
+            return Err(Dropped::DtlsBeforeIce);
+        }
+        self.knocks.admit(now, self.knocks_per_second_max)?;
+        self.ice.prefer(path);
+        Ok(self.fingerprint)
+    }
+
+    /// What the doorman says to this participant's DTLS, or about it.
+    pub(crate) fn on_word(&mut self, now: Instant, word: Word, egress: &mut Egress, counters: &mut Counters) {
+        if self.is_closed {
             return;
         }
-        if let Err(reason) = self.handshake.on_datagram(now, datagram) {
-            counters.drop(reason);
+        match word {
+            Word::Datagram(bytes) => {
+                if let Some(path) = self.ice.selected().copied() {
+                    self.send(&path, &bytes, egress, counters);
+                }
+            }
+            Word::Connected { keys, from } => {
+                let Some(srtp) = Srtp::new(&keys, self.ssrcs_max) else {
+                    return self.close(Gone::HandshakeFailed);
+                };
+                if let Some(path) = from {
+                    self.ice.prove(now, path.remote);
+                }
+                self.events.push_back(TransportEvent::Connected { profile: srtp.profile });
+                self.srtp = Some(srtp);
+            }
+            Word::Closed(reason) => self.close(reason),
+            Word::Dropped(reason) => counters.drop(reason),
         }
-        self.ice.prefer(path);
-        self.drive_handshake(now, Some(path), egress, counters);
     }
 
     /// Decrypts in place; see [`Inbound::open_rtp`].
@@ -193,6 +218,11 @@ impl Transport {
         let Some(path) = self.ice.selected().copied() else { return Err(Dropped::AmplificationCap) };
         self.ice.spend(path.remote, len)?;
         egress.reserve(&mut self.train, &path, len).ok_or(Dropped::EgressFull)
+    }
+
+    /// See [`Egress::open_segment`].
+    pub fn open_segment(&self, egress: &Egress) -> Option<usize> {
+        egress.open_segment(&self.train, self.ice.selected()?)
     }
 
     /// The packet last reserved will leave.
@@ -229,7 +259,7 @@ impl Transport {
     }
 
     /// To be called at [`Transport::next_timeout`]; earlier does no harm.
-    pub fn on_timeout(&mut self, now: Instant, egress: &mut Egress, counters: &mut Counters) {
+    pub fn on_timeout(&mut self, now: Instant) {
         if self.is_closed {
             return;
         }
@@ -241,10 +271,7 @@ impl Transport {
         }
         if self.srtp.is_none() && self.setup_by <= now {
             let reason = if self.ice.was_checked() { Gone::HandshakeFailed } else { Gone::ConsentExpired };
-            return self.close(reason);
-        }
-        if self.handshake.on_timeout(now) {
-            self.drive_handshake(now, None, egress, counters);
+            self.close(reason);
         }
     }
 
@@ -274,7 +301,7 @@ impl Transport {
             return None;
         }
         let setup = self.srtp.is_none().then_some(self.setup_by);
-        [setup, self.ice.next_timeout(), self.handshake.next_timeout()].into_iter().flatten().min()
+        [setup, self.ice.next_timeout()].into_iter().flatten().min()
     }
 
     /// Where media goes: what the client nominated, and before that where its handshake came from.
@@ -313,41 +340,6 @@ impl Transport {
     /// The addresses that are this participant's, for the worker to unmap when it drops the transport.
     pub fn remotes(&self) -> impl Iterator<Item = SocketAddr> {
         self.ice.remotes()
-    }
-
-    /// `from` is where the datagram came from that moved the handshake on.
-    fn drive_handshake(
-        &mut self,
-        now: Instant,
-        from: Option<&Path>,
-        egress: &mut Egress,
-        counters: &mut Counters,
-    ) {
-        let mut scratch = [0; Handshake::SCRATCH_LEN];
-        loop {
-            match self.handshake.poll(&mut scratch) {
-                Output::Datagram(len) => {
-                    if let Some(path) = self.ice.selected().copied() {
-                        self.send(&path, &scratch[..len], egress, counters);
-                    }
-                }
-                Output::Connected(keys) => {
-                    let Some(srtp) = Srtp::new(&keys, self.ssrcs_max) else {
-                        return self.close(Gone::HandshakeFailed);
-                    };
-                    if let Some(path) = from {
-                        self.ice.prove(now, path.remote);
-                    }
-                    self.events.push_back(TransportEvent::Connected { profile: srtp.profile });
-                    self.srtp = Some(srtp);
-                }
-                Output::Closed(reason) => return self.close(reason),
-                Output::Idle => break,
-            }
-        }
-        for _ in 0..self.handshake.take_refused() {
-            counters.drop(Dropped::DtlsFailed);
-        }
     }
 
     /// A datagram of STUN or DTLS; losing one is the protocol's business.

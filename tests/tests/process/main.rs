@@ -3,6 +3,7 @@
 mod abuse;
 mod http;
 mod server;
+mod whip;
 
 use std::process::Command;
 
@@ -412,8 +413,9 @@ fn participants_hear_of_each_other_and_of_nothing_else() {
     assert_eq!(own["participants"][0]["name"], "Ada");
     let fields = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());
     let joined = ada.hear_type("joined");
-    let all =
-        ["camera", "hand", "id", "microphone", "name", "organizer", "screen"].map(str::to_owned).to_vec();
+    let all = ["camera", "hand", "id", "kind", "microphone", "name", "organizer", "screen"]
+        .map(str::to_owned)
+        .to_vec();
     assert_eq!(fields(&joined["participant"]), Some(all), "a participant has no other field");
     ada.say(&json!({"type": "chat", "text": "hello"}));
     assert_eq!(bob.hear_type("chat")["text"], "hello");

@@ -3,7 +3,7 @@
 use crate::source::{Source, has_word, line_of, positions_of_word, rust};
 
 /// What a room of the data plane may use of the others; `lib` and `worker` join them and may use everything.
-const DATAPLANE: [(&str, &[&str]); 11] = [
+const DATAPLANE: [(&str, &[&str]); 12] = [
     ("id", &[]),
     ("counters", &[]),
     ("probe", &[]),
@@ -14,7 +14,8 @@ const DATAPLANE: [(&str, &[&str]); 11] = [
     ("sfu", &["id", "config", "counters", "egress", "wire", "link"]),
     ("link", &["id", "counters", "io::IoCounters", "sfu::ice", "sfu::transport", "wire::ext"]),
     ("config", &["id", "io::IoChoice"]),
-    ("rooms", &["id", "config", "counters", "egress", "wire", "link", "sfu"]),
+    ("door", &["counters", "io::Waker", "io::yield_to_media", "sfu"]),
+    ("rooms", &["id", "config", "counters", "door", "egress", "wire", "link", "sfu"]),
     // The data plane on the simulated network is a second `lib`.
     (
         "sim",
@@ -23,6 +24,7 @@ const DATAPLANE: [(&str, &[&str]); 11] = [
             "id",
             "config",
             "counters",
+            "door",
             "link",
             "io::sim",
             "rooms",
@@ -52,6 +54,7 @@ const FACE: &[&str] = &[
     "sfu::ice::IceCredentials",
     "sfu::transport",
     "wire::ext::ExtensionIds",
+    "yield_to_media",
 ];
 
 #[test]

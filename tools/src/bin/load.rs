@@ -8,11 +8,13 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand};
 use saal_tools::load::compare::{self, Plan};
 use saal_tools::load::cpu;
+use saal_tools::load::html;
 use saal_tools::load::result::{Ended, Report};
 use saal_tools::load::run::{self, Setup};
 use saal_tools::load::scenario::Scenario;
 use saal_tools::load::server::{self, Spawned};
 use saal_tools::load::signal::Server;
+use saal_tools::load::table;
 
 /// The generator was the bottleneck: there is nothing to report.
 const GENERATOR_AT_LIMIT: u8 = 3;
@@ -64,6 +66,9 @@ struct Run {
     /// Write the report as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the report as one HTML page
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -147,8 +152,11 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
         Some(url) => {
             let account = arguments.account.as_deref().ok_or("--account is missing")?;
             let password = match &arguments.password_file {
-                Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
-                None => std::env::var("SAAL_PASSWORD").map_err(|_| "the password is missing: SAAL_PASSWORD or --password-file")?,
+                Some(path) => {
+                    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
+                }
+                None => std::env::var("SAAL_PASSWORD")
+                    .map_err(|_| "the password is missing: SAAL_PASSWORD or --password-file")?,
             };
             (Server::sign_in(url, account, password.trim_end()).await?, arguments.pid, Vec::new())
         }
@@ -189,6 +197,11 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    if let Some(path) = &arguments.html {
+        std::fs::write(path, html::render(&report))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    report.runs.iter().for_each(|run| out(&table::run(run)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -134,7 +134,13 @@ impl Secure {
 
     /// Seals bytes that `rtp` could not write. `header` tells only their SSRC, sequence number and header length.
     pub fn seal_nonsense(&mut self, packet: &[u8], header: &rtp::header::Header) -> Option<Vec<u8>> {
-        self.keys.as_mut()?.tx_rtp.as_mut()?.encrypt_rtp_with_header(packet, header).ok().map(|bytes| bytes.to_vec())
+        self.keys
+            .as_mut()?
+            .tx_rtp
+            .as_mut()?
+            .encrypt_rtp_with_header(packet, header)
+            .ok()
+            .map(|bytes| bytes.to_vec())
     }
 
     pub fn seal_rtcp(&mut self, compound: &[u8]) -> Option<Vec<u8>> {

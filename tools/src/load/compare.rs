@@ -56,7 +56,11 @@ fn settings(contestant: &str) -> Result<Vec<String>, String> {
         "mio-trains" => ("mio", true),
         "uring" => ("uring", false),
         "uring-trains" => ("uring", true),
-        _ => return Err(format!("no contestant {contestant}: sendto, mio, mio-trains, uring, uring-trains, floor")),
+        _ => {
+            return Err(format!(
+                "no contestant {contestant}: sendto, mio, mio-trains, uring, uring-trains, floor"
+            ));
+        }
     };
     let mut lines = vec![format!("media.io = \"{io}\"")];
     if !trains {
@@ -65,7 +69,11 @@ fn settings(contestant: &str) -> Result<Vec<String>, String> {
     Ok(lines)
 }
 
-pub async fn compare(plan: &Plan, scenario: &Scenario, say: &mut dyn FnMut(&str)) -> Result<Vec<Row>, String> {
+pub async fn compare(
+    plan: &Plan,
+    scenario: &Scenario,
+    say: &mut dyn FnMut(&str),
+) -> Result<Vec<Row>, String> {
     let mut contestants = Vec::new();
     for name in &plan.contestants {
         say(&format!("{name}: {} participants join", scenario.participants()));
@@ -140,7 +148,9 @@ impl Contestant {
             let why = measured.generator.saturated.unwrap_or_default();
             return Err(format!("{name}: {why}"));
         }
-        self.row.rounds_ns.push(cpu_per_packet(&measured).ok_or_else(|| format!("{name} delivered nothing"))?);
+        self.row
+            .rounds_ns
+            .push(cpu_per_packet(&measured).ok_or_else(|| format!("{name} delivered nothing"))?);
         self.row.delivered += measured.delivered;
         self.row.expected += measured.expected;
         self.sends += measured.sends;

@@ -111,7 +111,9 @@ impl Crowd {
         let mut joined: Vec<(Seat, Option<Line>, Vec<String>)> = Vec::new();
         let mut seats = seats(scenario).into_iter();
         loop {
-            if joining.len() < JOINING_MAX && let Some(seat) = seats.next() {
+            if joining.len() < JOINING_MAX
+                && let Some(seat) = seats.next()
+            {
                 let streams = streams(scenario, &seat, &mut random);
                 let room = crowd.rooms[seat.room].clone();
                 let joiner = Joiner {
@@ -131,7 +133,8 @@ impl Crowd {
             let Some((seat, result)) = joining.next().await else { break };
             let (plan, joined_as) = result?;
             let server = joined_as.answer.server;
-            let peer = Peer::webrtc(plan, certificate, joined_as.ufrag, joined_as.answer.remote, Instant::now());
+            let peer =
+                Peer::webrtc(plan, certificate, joined_as.ufrag, joined_as.answer.remote, Instant::now());
             engine.add(peer, server)?;
             joined.push((seat, joined_as.line, joined_as.slots));
         }
@@ -179,7 +182,8 @@ impl Crowd {
     pub async fn on_echo(engine: &mut Engine, cores: &[usize], scenario: &Scenario) -> Result<Crowd, String> {
         let mut random = Random::new(now_ns());
         let seats = seats(scenario);
-        let streams: Vec<Vec<Stream>> = seats.iter().map(|seat| streams(scenario, seat, &mut random)).collect();
+        let streams: Vec<Vec<Stream>> =
+            seats.iter().map(|seat| streams(scenario, seat, &mut random)).collect();
         let routes = routes(scenario, &seats, &streams);
         let echo = Echo::start(cores, routes).map_err(|error| format!("the echo: {error}"))?;
         for (seat, streams) in seats.iter().zip(streams) {

@@ -105,7 +105,8 @@ impl Thread {
                 let ssrc = u32::from_be_bytes([*a, *b, *c, *d]);
                 let Train { ssrc: riding, segment, bytes } = &self.train;
                 let fits = *riding == ssrc && *segment == datagram.len();
-                let full = bytes.len() + datagram.len() > TRAIN_MAX || bytes.len() / (*segment).max(1) >= SEGMENTS_MAX;
+                let full = bytes.len() + datagram.len() > TRAIN_MAX
+                    || bytes.len() / (*segment).max(1) >= SEGMENTS_MAX;
                 if !fits || full {
                     self.depart();
                     self.train.ssrc = ssrc;

@@ -97,7 +97,8 @@ impl Engine {
         let seconds = began.elapsed().as_secs_f64();
         let own_ns = cpu::own_process_ns() - own_before;
         tokio::time::sleep(DRAIN).await;
-        let server_cpu_ns = pid.and_then(cpu::process_ns).zip(server_before).map(|(after, before)| after - before);
+        let server_cpu_ns =
+            pid.and_then(cpu::process_ns).zip(server_before).map(|(after, before)| after - before);
         let sending = self.publisher.end();
         let reports: Vec<receiver::Report> = self.receivers.iter().filter_map(Receiver::end).collect();
         let socket_drops = cpu::socket_drops(&self.ports).saturating_sub(drops_before);

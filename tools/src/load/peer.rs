@@ -42,6 +42,7 @@ pub struct Remote {
 }
 
 /// What a participant shall be, before it has a socket.
+#[derive(Debug)]
 pub struct Plan {
     /// Number within the run.
     pub number: usize,
@@ -81,7 +82,13 @@ pub struct Peer {
 enum Way {
     Webrtc(Box<Webrtc>),
     /// Keys agreed beforehand.
-    Static { tx: Option<Context>, rx: Option<Context>, hello: Hello, answered: bool, next_hello: Instant },
+    Static {
+        tx: Option<Context>,
+        rx: Option<Context>,
+        hello: Hello,
+        answered: bool,
+        next_hello: Instant,
+    },
 }
 
 struct Webrtc {
@@ -95,7 +102,13 @@ struct Webrtc {
 }
 
 impl Peer {
-    pub fn webrtc(plan: Plan, certificate: &Certificate, ufrag: String, remote: Remote, now: Instant) -> Peer {
+    pub fn webrtc(
+        plan: Plan,
+        certificate: &Certificate,
+        ufrag: String,
+        remote: Remote,
+        now: Instant,
+    ) -> Peer {
         let random = Random::new(plan.number as u64 ^ now_ns());
         let secure = Secure::new(certificate, remote.fingerprint, DtlsVersion::V12, true, now);
         let webrtc =
@@ -128,7 +141,10 @@ impl Peer {
             tallies: Vec::new(),
             others: 0,
             corrupt: 0,
-            keyframes: streams.iter().map(|stream| (stream.ssrc, Arc::clone(&stream.keyframe_wanted))).collect(),
+            keyframes: streams
+                .iter()
+                .map(|stream| (stream.ssrc, Arc::clone(&stream.keyframe_wanted)))
+                .collect(),
             streams,
             way,
             transport_feedback,
@@ -189,7 +205,9 @@ impl Peer {
     }
 
     fn on_rtp(&mut self, datagram: &[u8], at_ns: u64, latency: &mut Option<Histogram<u64>>) {
-        let Some((&[_, pt, s0, s1, _, _, _, _, c0, c1, c2, c3], _)) = datagram.split_first_chunk() else { return };
+        let Some((&[_, pt, s0, s1, _, _, _, _, c0, c1, c2, c3], _)) = datagram.split_first_chunk() else {
+            return;
+        };
         let pt = pt & 0x7F;
         self.since_feedback = self.since_feedback.saturating_add(1);
         if pt != OPUS && pt != VP8 {
@@ -200,7 +218,10 @@ impl Peer {
         let index = self.tallies.iter().position(|tally| tally.ssrc == ssrc).unwrap_or_else(|| {
             self.tallies.push(Tally::new(ssrc, pt, seq));
             if pt == VP8 {
-                self.send_rtcp(vec![Box::new(PictureLossIndication { sender_ssrc: self.rtcp_ssrc, media_ssrc: ssrc })]);
+                self.send_rtcp(vec![Box::new(PictureLossIndication {
+                    sender_ssrc: self.rtcp_ssrc,
+                    media_ssrc: ssrc,
+                })]);
             }
             self.tallies.len() - 1
         });
@@ -285,7 +306,11 @@ impl Peer {
                 ..Default::default()
             });
             let reports = reports.collect();
-            self.send_rtcp(vec![Box::new(ReceiverReport { ssrc: self.rtcp_ssrc, reports, ..Default::default() })]);
+            self.send_rtcp(vec![Box::new(ReceiverReport {
+                ssrc: self.rtcp_ssrc,
+                reports,
+                ..Default::default()
+            })]);
         }
         if self.transport_feedback && self.next_feedback <= now && self.since_feedback > 0 {
             self.next_feedback = now + FEEDBACK_INTERVAL;
@@ -325,6 +350,12 @@ impl Peer {
     /// Ends a window: what each stream brought.
     pub fn turn(&mut self) -> Vec<(u8, Window)> {
         self.tallies.iter_mut().map(|tally| (tally.pt, tally.turn())).collect()
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("number", &self.number).finish_non_exhaustive()
     }
 }
 

@@ -71,6 +71,12 @@ pub struct Outlet {
     pub streams: Vec<Stream>,
 }
 
+impl std::fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outlet").field("publisher", &self.publisher).finish_non_exhaustive()
+    }
+}
+
 enum Order {
     Add(Box<Outlet>),
     /// Frames fall due but nothing is sent.
@@ -160,7 +166,15 @@ impl Stream {
     }
 
     /// A packet in the clear.
-    fn write(&mut self, publisher: usize, part: u8, keyframe: bool, bytes: usize, due_ns: u64, out: &mut Vec<u8>) {
+    fn write(
+        &mut self,
+        publisher: usize,
+        part: u8,
+        keyframe: bool,
+        bytes: usize,
+        due_ns: u64,
+        out: &mut Vec<u8>,
+    ) {
         let parts = self.video.as_ref().map_or(1, |layer| layer.packets);
         let elapsed_ns = u128::from(due_ns.saturating_sub(self.started_ns));
         let ticks = elapsed_ns * u128::from(self.clock_rate_hz) / 1_000_000_000;
@@ -310,7 +324,9 @@ impl Thread {
             Some(layer) => (layer.packets, layer.bytes),
             None => (1, stream.audio_bytes),
         };
-        if let Some(vary) = stream.video.as_ref().map(|layer| u64::from(layer.vary_percent)).filter(|vary| *vary > 0) {
+        if let Some(vary) =
+            stream.video.as_ref().map(|layer| u64::from(layer.vary_percent)).filter(|vary| *vary > 0)
+        {
             bytes = bytes * (100 - vary as usize + self.random.below(2 * vary + 1) as usize) / 100;
             bytes = bytes.min(1150);
         }

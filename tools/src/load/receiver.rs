@@ -201,7 +201,8 @@ impl Thread {
                 let mut slices: Vec<[IoSliceMut<'_>; 1]> =
                     self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
                 let flags = MsgFlags::MSG_DONTWAIT;
-                let Ok(messages) = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slices, flags, None) else {
+                let Ok(messages) = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slices, flags, None)
+                else {
                     return;
                 };
                 for message in messages {

@@ -118,8 +118,13 @@ async fn step(
         Some(joins) if with_joins => {
             // The joiners need the engine too, so they have one of their own.
             let mut others = Engine::start(setup.generator_cores)?;
-            let elsewhere =
-                Crowd::join_elsewhere(&mut others, &setup.server, joins, &certificate, scenario.participants());
+            let elsewhere = Crowd::join_elsewhere(
+                &mut others,
+                &setup.server,
+                joins,
+                &certificate,
+                scenario.participants(),
+            );
             let (measured, failed) = tokio::join!(engine.measure(scenario, duration, setup.pid), elsewhere);
             let failed = failed?;
             if failed > 0 {
@@ -152,7 +157,8 @@ async fn step(
         server_cpu_cores: measured.server_cpu_ns.map(|ns| ns as f64 / (measured.seconds * 1e9)),
         server_resident_bytes: resident,
         generator: measured.generator,
-        signalling_bytes_per_participant: signalled.map(|bytes| bytes as f64 / scenario.participants() as f64),
+        signalling_bytes_per_participant: signalled
+            .map(|bytes| bytes as f64 / scenario.participants() as f64),
     })
 }
 
@@ -182,7 +188,8 @@ fn asked(scenario: &Scenario, seconds: f64) -> Asked {
 
 /// One step in a line.
 fn line(step: &Step) -> String {
-    let cpu = step.server_cpu_ns_per_packet.map_or(String::new(), |ns| format!(", {:.2} us CPU each", ns / 1000.0));
+    let cpu =
+        step.server_cpu_ns_per_packet.map_or(String::new(), |ns| format!(", {:.2} us CPU each", ns / 1000.0));
     format!(
         "{} participants: {} of {} packets ({} lost, {} reordered), {:.0} Mbit/s{cpu}, latency p50 {} p99 {} p99.9 {} us \
          (baseline {} {} {}), busiest thread {:.0} %",

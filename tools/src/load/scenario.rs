@@ -339,10 +339,15 @@ mod tests {
     fn the_shapes_of_the_comparison_are_as_agreed() {
         let rates = |name: &str| {
             let scenario = Scenario::load(name).unwrap();
-            let video = scenario.video.map_or(0.0, |video| {
-                video.frames_per_second * f64::from(video.layers[0].packets)
-            });
-            (scenario.publishers, scenario.viewers, video, scenario.audio.map(|audio| audio.packets_per_second))
+            let video = scenario
+                .video
+                .map_or(0.0, |video| video.frames_per_second * f64::from(video.layers[0].packets));
+            (
+                scenario.publishers,
+                scenario.viewers,
+                video,
+                scenario.audio.map(|audio| audio.packets_per_second),
+            )
         };
         assert_eq!(rates("a"), (1, 50, 300.0, Some(50.0)));
         assert_eq!(rates("b"), (10, 10, 100.0, Some(50.0)));

@@ -140,8 +140,11 @@ pub fn read_answer(text: &str) -> Option<Answer> {
         let address: IpAddr = fields.get(4)?.parse().ok()?;
         Some(SocketAddr::from((address, fields.get(5)?.parse().ok()?)))
     });
-    let remote =
-        Remote { ufrag: value("a=ice-ufrag:")?.to_owned(), pwd: value("a=ice-pwd:")?.to_owned(), fingerprint };
+    let remote = Remote {
+        ufrag: value("a=ice-ufrag:")?.to_owned(),
+        pwd: value("a=ice-pwd:")?.to_owned(),
+        fingerprint,
+    };
     Some(Answer { remote, server: addresses.next()? })
 }
 

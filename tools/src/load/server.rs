@@ -170,7 +170,8 @@ fn free_udp_ports(count: usize) -> Result<u16, String> {
         let first = UdpSocket::bind("0.0.0.0:0").map_err(|error| error.to_string())?;
         let port = first.local_addr().map_err(|error| error.to_string())?.port();
         let next = |index: usize| u16::try_from(usize::from(port) + index).ok();
-        if (1..count).all(|index| next(index).is_some_and(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok())) {
+        if (1..count).all(|index| next(index).is_some_and(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok()))
+        {
             return Ok(port);
         }
     }

@@ -54,7 +54,8 @@ impl Server {
         if reply.status() != 204 {
             return Err(format!("the server refused account {account} ({})", reply.status()));
         }
-        let cookie = reply.headers().get("set-cookie").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let cookie =
+            reply.headers().get("set-cookie").and_then(|value| value.to_str().ok()).unwrap_or_default();
         cookie.split(';').next().unwrap_or_default().clone_into(&mut server.cookie);
         Ok(server)
     }
@@ -71,7 +72,9 @@ impl Server {
 
     pub async fn close_room(&self, room: &Room) {
         // A room that is gone already needs nothing.
-        let _ = self.request("DELETE", &format!("/api/v1/rooms/{}", room.name), "application/json", "", String::new()).await;
+        let _ = self
+            .request("DELETE", &format!("/api/v1/rooms/{}", room.name), "application/json", "", String::new())
+            .await;
     }
 
     /// One offer, one answer (RFC 9725 §4.2). `kind` is `whip` or `whep`.
@@ -81,7 +84,8 @@ impl Server {
         if reply.status() != 201 {
             return Err(format!("{kind}: {} {}", reply.status(), String::from_utf8_lossy(&body)));
         }
-        sdp::read_answer(&String::from_utf8_lossy(&body)).ok_or_else(|| format!("{kind}: an answer without an address"))
+        sdp::read_answer(&String::from_utf8_lossy(&body))
+            .ok_or_else(|| format!("{kind}: an answer without an address"))
     }
 
     /// Joins by WebSocket. The offer comes back answered; the line stays open.
@@ -106,7 +110,8 @@ impl Server {
         let mut request = uri.into_client_request().map_err(wrong)?;
         let origin = format!("http://{}", self.authority).parse().map_err(|_| "no origin".to_owned())?;
         request.headers_mut().insert("Origin", origin);
-        let stream = TcpStream::connect(&self.authority).await.map_err(|error| format!("connect: {error}"))?;
+        let stream =
+            TcpStream::connect(&self.authority).await.map_err(|error| format!("connect: {error}"))?;
         let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(wrong)?;
         let text = |value: &Value| Message::text(value.to_string());
         let join = json!({"type": "join", "name": "load", "password": room.password});
@@ -115,7 +120,10 @@ impl Server {
             sources.iter().map(|(mid, source)| json!({"mid": mid, "source": source})).collect();
         let has = |name: &str| sources.iter().any(|source| source["source"] == name);
         let state = json!({"type": "state", "microphone": has("microphone"), "camera": has("camera"), "screen": false, "hand": false});
-        socket.send(text(&json!({"type": "offer", "sdp": offer, "sources": sources}))).await.map_err(wrong)?;
+        socket
+            .send(text(&json!({"type": "offer", "sdp": offer, "sources": sources})))
+            .await
+            .map_err(wrong)?;
         socket.send(text(&state)).await.map_err(wrong)?;
         let bytes = Rc::new(Cell::new(0));
         let mut participant = None;
@@ -154,7 +162,13 @@ impl Server {
         Ok((answer, Line { participant: participant.ok_or("no welcome")?, say, bytes }))
     }
 
-    async fn post(&self, path: &str, kind: &str, token: &str, body: String) -> Result<(Response<()>, Bytes), String> {
+    async fn post(
+        &self,
+        path: &str,
+        kind: &str,
+        token: &str,
+        body: String,
+    ) -> Result<(Response<()>, Bytes), String> {
         self.request("POST", path, kind, token, body).await
     }
 

@@ -1,15 +1,20 @@
-//! What arrives from a participant: opened once, accounted for, and sent into every slot that shows it.
+//! What arrives from a participant: opened once, accounted for, and at the end of the tick sent into every slot that
+//! shows it.
+
+use std::ops::Range;
 
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
+use crate::egress::Egress;
 use crate::id::{ExtSeq, MediaKind, Path, RtpTime, SeqNo, Ssrc};
 use crate::link::Event;
+use crate::sfu::batch::{Leg, Meta, PACKETS_MAX};
 use crate::sfu::history::Entry;
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::{Participant, Stream};
 use crate::sfu::room::{Room, Turn};
 use crate::sfu::slab::{Key, Slab};
-use crate::sfu::slot::Incoming;
+use crate::sfu::slot::{Ahead, Incoming};
 use crate::sfu::source::Source;
 use crate::wire::codec::{self, FrameMark};
 use crate::wire::ext::ExtensionValues;
@@ -20,7 +25,7 @@ use crate::wire::rtp::Header;
 const REQUESTS_PER_DATAGRAM_MAX: usize = 256;
 
 impl Room {
-    /// An RTP packet of this participant: opened once in place, then sealed into every slot that shows its source.
+    /// An RTP packet of this participant: opened once in place, and put into the batch.
     pub(crate) fn on_rtp(
         &mut self,
         key: Key<Participant>,
@@ -61,7 +66,8 @@ impl Room {
             },
             false => (seq, payload),
         };
-        let is_video = source.kind.media() == MediaKind::Video;
+        let kind = source.kind.media();
+        let is_video = kind == MediaKind::Video;
         layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && source.on);
         if !source.on {
             return Err(Dropped::SourceOff);
@@ -78,24 +84,22 @@ impl Room {
         if !is_video && self.speakers.on_level(turn.now, stream.source, values.audio_level) {
             self.assign_audio(turn.events);
         }
-        self.fan_out(
-            Incoming {
-                source: stream.source,
-                layer: stream.layer,
-                epoch,
-                seq,
-                timestamp: header.timestamp,
-                marker: header.marker,
-                padding: header.padding,
-                codec,
-                mark,
-                audio_level: values.audio_level,
-                dependency_descriptor: values.dependency_descriptor,
-                payload,
-                captured,
-            },
-            turn,
-        );
+        let meta = Meta {
+            kind,
+            layer: stream.layer,
+            epoch,
+            seq,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            padding: header.padding,
+            codec,
+            mark,
+            audio_level: values.audio_level,
+            captured,
+        };
+        if !turn.batch.push(turn.now, self.id, stream.source, meta, values.dependency_descriptor, payload) {
+            return Err(Dropped::EgressFull);
+        }
         Ok(())
     }
 
@@ -148,32 +152,77 @@ impl Room {
         Ok(())
     }
 
-    /// The one place where the number of receivers appears.
-    fn fan_out(&mut self, mut packet: Incoming<'_>, turn: &mut Turn<'_>) {
-        let clock = turn.clock();
-        let Some(source) = self.sources.find(packet.source) else { return };
-        for (key, index) in &source.subscribers {
-            let Some(participant) = self.participants.find_mut(*key) else { continue };
-            let receiver = participant.id;
-            let Some((slots, mut sender)) = participant.receiving(clock, turn.limits.datagram_max) else {
-                continue;
-            };
-            let Some(slot) = slots.get_mut(usize::from(index.0)) else { continue };
-            match slot.forward(&mut packet, &mut sender, turn.egress) {
-                Ok(true) => turn.counters.rtp_forwarded += 1,
-                Ok(false) => continue,
-                Err(reason) => turn.counters.drop(reason),
+    /// Seals the batch's groups of this room, receiver by receiver. The one place where the number of receivers appears.
+    ///
+    /// `flush` is called whenever the send blocks may not suffice for the next receiver.
+    pub(crate) fn fan_out(
+        &mut self,
+        groups: Range<usize>,
+        turn: &mut Turn<'_>,
+        flush: &mut impl FnMut(&mut Egress),
+    ) {
+        let mut legs = std::mem::take(&mut turn.batch.legs);
+        let several = groups.len() > 1;
+        for group in groups {
+            let source = self.sources.find(turn.batch.group(group).source).filter(|source| source.on);
+            let subscribers = source.into_iter().flat_map(|source| &source.subscribers);
+            legs.extend(subscribers.map(|&(participant, slot)| Leg { participant, slot, group }));
+        }
+        if several {
+            legs.sort_unstable_by_key(|leg| (leg.participant.index(), leg.group));
+        }
+        for legs in legs.chunk_by(|a, b| a.participant == b.participant) {
+            if turn.egress.free_blocks() < PACKETS_MAX {
+                flush(turn.egress);
             }
-            if !slot.announced {
+            self.send_batch(legs, turn);
+        }
+        legs.clear();
+        turn.batch.legs = legs;
+    }
+
+    /// Everything of the batch that one receiver gets.
+    fn send_batch(&mut self, legs: &[Leg], turn: &mut Turn<'_>) {
+        let clock = turn.clock();
+        let Some(participant) = legs.first().and_then(|leg| self.participants.find_mut(leg.participant))
+        else {
+            return;
+        };
+        participant.padding.set(turn.padding_percent);
+        let receiver = participant.id;
+        let Some((slots, mut sender)) = participant.receiving(clock, turn.limits.datagram_max) else {
+            return;
+        };
+        for (nth_leg, leg) in legs.iter().enumerate() {
+            let group = turn.batch.group(leg.group);
+            let Some(slot) = slots.get_mut(usize::from(leg.slot.0)) else { continue };
+            let mut forwarded = false;
+            for nth in 0..group.len() {
+                let item = turn.batch.item(&group, nth);
+                let more = nth + 1 < group.len() || nth_leg + 1 < legs.len();
+                let ahead = Ahead { longest: item.longest, more };
+                let mut packet = Incoming::new(group.source, item);
+                match slot.forward(&mut packet, ahead, &mut sender, turn.egress) {
+                    Ok(true) => {
+                        forwarded = true;
+                        turn.counters.rtp_forwarded += 1;
+                    }
+                    Ok(false) => {}
+                    Err(reason) => turn.counters.drop(reason),
+                }
+            }
+            if forwarded && !slot.announced {
                 slot.announced = true;
+                let source = self.sources.find(group.source).map(|source| (source.owner_id, source.kind));
                 turn.events.push_back(Event::SlotShows {
                     room: self.id,
                     participant: receiver,
-                    slot: *index,
-                    source: Some((source.owner_id, source.kind)),
+                    slot: leg.slot,
+                    source,
                 });
             }
         }
+        turn.counters.padding_bytes += sender.padding.take_spent();
     }
 
     fn on_sender_report(

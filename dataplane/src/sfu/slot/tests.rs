@@ -6,7 +6,6 @@ use super::*;
 use crate::config::Limits;
 use crate::id::{MediaKind, Mid, Path};
 use crate::link::CodecPt;
-use crate::sfu::dtls::Certificate;
 use crate::sfu::history::Entry;
 use crate::sfu::ice::IceCredentials;
 use crate::sfu::slab::Slab;
@@ -27,6 +26,7 @@ struct Rig {
     inbound: Inbound,
     transport_seq: u16,
     resend: ResendBudget,
+    padding: PaddingBudget,
     source: Key<Source>,
 }
 
@@ -69,7 +69,7 @@ impl Rig {
         let credentials = IceCredentials { ufrag: "ufrag".into(), pwd: "password".into() };
         let spec = TransportSpec { local: credentials, remote_ufrag: String::new(), fingerprint: [0; 32] };
         let now = Instant::now();
-        let mut transport = Transport::new(spec, &Certificate::generate().unwrap(), &Limits::default(), now);
+        let mut transport = Transport::new(spec, &Limits::default(), now);
         let path = Path { remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9), local: None };
         let outbound = Outbound::new(PROFILE, &[7; 16], &[3; 12]).unwrap();
         transport.connect(
@@ -86,6 +86,7 @@ impl Rig {
             inbound: Inbound::new(PROFILE, &[7; 16], &[3; 12], 8).unwrap(),
             transport_seq: 0,
             resend: ResendBudget::default(),
+            padding: PaddingBudget::default(),
             source,
         }
     }
@@ -108,8 +109,9 @@ impl Rig {
             payload: &mut payload,
             captured: Duration::from_millis(sent.captured_ms),
         };
-        let mut to = sender(&mut self.transport, &mut self.transport_seq, &mut self.resend);
-        let forwarded = self.slot.forward(&mut packet, &mut to, &mut self.egress).unwrap();
+        let mut to =
+            sender(&mut self.transport, &mut self.transport_seq, &mut self.resend, &mut self.padding);
+        let forwarded = self.slot.forward(&mut packet, Ahead::default(), &mut to, &mut self.egress).unwrap();
         let seen = self.receive();
         assert_eq!(forwarded, seen.is_some());
         seen
@@ -122,7 +124,8 @@ impl Rig {
         history: &History,
         epoch: u32,
     ) -> Result<Option<Seen>, Dropped> {
-        let mut to = sender(&mut self.transport, &mut self.transport_seq, &mut self.resend);
+        let mut to =
+            sender(&mut self.transport, &mut self.transport_seq, &mut self.resend, &mut self.padding);
         let of = |_, _, e| (e == epoch).then_some(history);
         self.slot.resend(now, SeqNo(lost), of, &mut to, &mut self.egress)?;
         Ok(self.receive())
@@ -154,6 +157,7 @@ fn sender<'a>(
     transport: &'a mut Transport,
     transport_seq: &'a mut u16,
     resend: &'a mut ResendBudget,
+    padding: &'a mut PaddingBudget,
 ) -> Sender<'a> {
     static EXTENSIONS: ExtensionIds = ExtensionIds {
         mid: Some(4),
@@ -172,6 +176,7 @@ fn sender<'a>(
         clock: Duration::from_secs(1),
         datagram_max: 1452,
         resend,
+        padding,
     }
 }
 
@@ -338,7 +343,10 @@ fn a_codec_without_payload_type_is_counted_and_nothing_leaves() {
         payload: &mut bytes,
         captured: Duration::ZERO,
     };
-    let mut to = sender(&mut rig.transport, &mut rig.transport_seq, &mut rig.resend);
-    assert_eq!(rig.slot.forward(&mut packet, &mut to, &mut rig.egress), Err(Dropped::CodecNotReceivable));
+    let mut to = sender(&mut rig.transport, &mut rig.transport_seq, &mut rig.resend, &mut rig.padding);
+    assert_eq!(
+        rig.slot.forward(&mut packet, Ahead::default(), &mut to, &mut rig.egress),
+        Err(Dropped::CodecNotReceivable)
+    );
     assert!(rig.egress.take_ready().is_none());
 }

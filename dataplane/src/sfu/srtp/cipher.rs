@@ -9,15 +9,23 @@ use aws_lc_rs::iv::FixedLength;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{INDEX_LEN, Profile, RTCP_HEADER_LEN, RTCP_INDEX_MASK};
+use super::{INDEX_LEN, PADDING_MAX, Profile, RTCP_HEADER_LEN, RTCP_INDEX_MASK};
 use crate::counters::Dropped;
 use crate::id::{ExtSeq, Ssrc};
 
 /// One direction's session keys, for RTP or for RTCP. aws-lc-rs wipes its key schedules when they are dropped.
 #[expect(clippy::large_enum_variant, reason = "AES-CM's key schedule is inline, and few have it")]
 pub(super) enum Cipher {
-    Gcm { key: LessSafeKey, salt: [u8; GCM_SALT_LEN] },
-    Cm { key: EncryptingKey, salt: [u8; CM_SALT_LEN], auth: hmac::Key },
+    /// The salt as the number that it is in network order.
+    Gcm {
+        key: LessSafeKey,
+        salt: u128,
+    },
+    Cm {
+        key: EncryptingKey,
+        salt: [u8; CM_SALT_LEN],
+        auth: hmac::Key,
+    },
 }
 
 /// Where the plain payload is.
@@ -73,10 +81,14 @@ impl Cipher {
     /// From session keys, as in the vectors of RFC 7714.
     pub(super) fn gcm(key: &[u8], salt: [u8; GCM_SALT_LEN]) -> Option<Cipher> {
         let algorithm = if key.len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
-        Some(Cipher::Gcm { key: LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?), salt })
+        let mut wide = [0; 16];
+        wide[16 - GCM_SALT_LEN..].copy_from_slice(&salt);
+        let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
+        Some(Cipher::Gcm { key, salt: u128::from_be_bytes(wide) })
     }
 
-    /// `out` is header, room for the payload (or the payload), room for the tag.
+    /// `out` is header, room for the payload (or the payload), room for the tag. Room beyond a payload that is elsewhere
+    /// becomes RTP padding, at most 255 bytes.
     pub(super) fn seal_rtp(
         &self,
         ssrc: Ssrc,
@@ -86,21 +98,43 @@ impl Cipher {
         out: &mut [u8],
     ) -> Result<(), Dropped> {
         let (header, body) = out.split_at_mut(header_len);
-        let (body, tag) = body.split_at_mut(body.len() - self.tag_len());
+        let tag_at = body.len() - self.tag_len();
         match self {
             Cipher::Gcm { key, salt } => {
-                let nonce = gcm_rtp_nonce(salt, ssrc, index);
+                let nonce = gcm_nonce(*salt, ssrc, index.0);
                 match payload {
                     Source::Elsewhere(payload) => {
-                        key.seal_out_of_place_scatter(nonce, Aad::from(&*header), payload, body, &[], tag)
+                        let padded;
+                        let padding: &[u8] = match tag_at - payload.len() {
+                            0 => &[],
+                            len => {
+                                padded = padding(len);
+                                &padded[..len]
+                            }
+                        };
+                        let (body, rest) = body.split_at_mut(payload.len());
+                        key.seal_out_of_place_scatter(
+                            nonce,
+                            Aad::from(&*header),
+                            payload,
+                            body,
+                            padding,
+                            rest,
+                        )
                     }
-                    Source::InPlace => key.seal_in_place_scatter(nonce, Aad::from(&*header), body, &[], tag),
+                    Source::InPlace => {
+                        let (body, tag) = body.split_at_mut(tag_at);
+                        key.seal_in_place_scatter(nonce, Aad::from(&*header), body, &[], tag)
+                    }
                 }
                 .map_err(unsealed)
             }
             Cipher::Cm { key, salt, auth } => {
+                let (body, tag) = body.split_at_mut(tag_at);
                 if let Source::Elsewhere(payload) = payload {
+                    let (body, rest) = body.split_at_mut(payload.len());
                     body.copy_from_slice(payload);
+                    rest.copy_from_slice(&padding(rest.len())[..rest.len()]);
                 }
                 cm_apply(key, salt, ssrc, index.0, body).map_err(unsealed)?;
                 tag.copy_from_slice(&cm_tag(auth, &[header, body, &index.roc().to_be_bytes()]));
@@ -122,7 +156,7 @@ impl Cipher {
         match self {
             Cipher::Gcm { key, salt } => {
                 let (header, body) = sealed.split_at_mut(header_len);
-                let nonce = gcm_rtp_nonce(salt, ssrc, index);
+                let nonce = gcm_nonce(*salt, ssrc, index.0);
                 key.open_in_place_separate_tag(nonce, Aad::from(&*header), tag, body).map_err(unauthentic)?;
             }
             Cipher::Cm { key, salt, auth } => {
@@ -146,8 +180,14 @@ impl Cipher {
                 let (tag, trailing_word) = trailer.split_at_mut(GCM_TAG_LEN);
                 trailing_word.copy_from_slice(&word);
                 let aad = gcm_rtcp_aad(header, word);
-                key.seal_in_place_scatter(gcm_rtcp_nonce(salt, ssrc, index), Aad::from(aad), body, &[], tag)
-                    .map_err(unsealed)
+                key.seal_in_place_scatter(
+                    gcm_nonce(*salt, ssrc, u64::from(index)),
+                    Aad::from(aad),
+                    body,
+                    &[],
+                    tag,
+                )
+                .map_err(unsealed)
             }
             Cipher::Cm { key, salt, auth } => {
                 cm_apply(key, salt, ssrc, u64::from(index), &mut packet[RTCP_HEADER_LEN..])
@@ -169,7 +209,7 @@ impl Cipher {
         let len = packet.len() - self.tag_len() - INDEX_LEN;
         match self {
             Cipher::Gcm { key, salt } => {
-                let nonce = gcm_rtcp_nonce(salt, ssrc, index);
+                let nonce = gcm_nonce(*salt, ssrc, u64::from(index));
                 let mut tag = [0; GCM_TAG_LEN];
                 tag.copy_from_slice(&packet[len..len + GCM_TAG_LEN]);
                 if encrypted {
@@ -223,6 +263,15 @@ impl Drop for Cipher {
     }
 }
 
+/// In the first `len` bytes zeros, and their count in the last of them (RFC 3550 §5.1).
+fn padding(len: usize) -> [u8; PADDING_MAX] {
+    let mut padding = [0; PADDING_MAX];
+    if let Some(last) = len.checked_sub(1) {
+        padding[last] = len as u8;
+    }
+    padding
+}
+
 /// The AES-CM pseudo-random function with key derivation rate 0 (RFC 3711 §4.3.3). A 96-bit salt is filled up with
 /// zeros on the right (RFC 7714 §11).
 fn derive(master_key: &[u8], master_salt: &[u8], label: u8, out: &mut [u8]) -> Result<(), Unspecified> {
@@ -240,27 +289,13 @@ fn counter_mode(key: &[u8]) -> Result<EncryptingKey, Unspecified> {
     EncryptingKey::ctr(UnboundCipherKey::new(algorithm, key)?)
 }
 
-/// RFC 7714 §8.1.
-fn gcm_rtp_nonce(salt: &[u8; GCM_SALT_LEN], ssrc: Ssrc, index: ExtSeq) -> Nonce {
+/// RFC 7714 §8.1 and §9.1: SSRC and 48 bits of packet index behind two zero bytes. One number, not twelve bytes, because
+/// the cipher would wait for the bytes to be put together.
+fn gcm_nonce(salt: u128, ssrc: Ssrc, index: u64) -> Nonce {
+    let number = salt ^ (u128::from(ssrc.0) << 48 | u128::from(index));
     let mut nonce = [0; GCM_SALT_LEN];
-    nonce[2..6].copy_from_slice(&ssrc.0.to_be_bytes());
-    nonce[6..10].copy_from_slice(&index.roc().to_be_bytes());
-    nonce[10..].copy_from_slice(&index.seq().0.to_be_bytes());
-    gcm_nonce(salt, nonce)
-}
-
-/// RFC 7714 §9.1.
-fn gcm_rtcp_nonce(salt: &[u8; GCM_SALT_LEN], ssrc: Ssrc, index: u32) -> Nonce {
-    let mut nonce = [0; GCM_SALT_LEN];
-    nonce[2..6].copy_from_slice(&ssrc.0.to_be_bytes());
-    nonce[8..].copy_from_slice(&index.to_be_bytes());
-    gcm_nonce(salt, nonce)
-}
-
-fn gcm_nonce(salt: &[u8; GCM_SALT_LEN], mut nonce: [u8; GCM_SALT_LEN]) -> Nonce {
-    for (byte, salt) in nonce.iter_mut().zip(salt) {
-        *byte ^= salt;
-    }
+    nonce[..4].copy_from_slice(&((number >> 64) as u32).to_be_bytes());
+    nonce[4..].copy_from_slice(&(number as u64).to_be_bytes());
     Nonce::assume_unique_for_key(nonce)
 }
 

@@ -24,6 +24,32 @@ fn another_implementation_opens_our_rtp_across_a_rollover() {
 }
 
 #[test]
+fn another_implementation_finds_the_payload_before_our_padding() {
+    for profile in PROFILES {
+        let (_, mut ours, mut theirs) = ends(profile);
+        // Payloads that end anywhere in a cipher block, padding of any length.
+        for (index, (len, padding)) in
+            (0..40).flat_map(|len| [1, 2, 15, 16, 17, 254, 255].map(|p| (len, p))).enumerate()
+        {
+            let index = index as u64;
+            let mut packet = plain_rtp(SSRC, index, &payload(len));
+            packet[0] |= 0x20;
+            let mut sealed = packet[..HEADER_LEN].to_vec();
+            sealed.resize(packet.len() + padding + profile.rtp_overhead(), 0xee);
+            ours.seal_rtp(ExtSeq(index), SSRC, HEADER_LEN, &packet[HEADER_LEN..], &mut sealed).unwrap();
+
+            let opened = theirs.decrypt_rtp(&sealed).unwrap();
+            packet.extend(std::iter::repeat_n(0, padding - 1));
+            packet.push(padding as u8);
+            assert_eq!(opened, packet, "{profile:?} {len} {padding}");
+            let read =
+                <rtp::packet::Packet as webrtc_util::marshal::Unmarshal>::unmarshal(&mut opened.clone());
+            assert_eq!(read.unwrap().payload[..], payload(len)[..], "{profile:?} {len} {padding}");
+        }
+    }
+}
+
+#[test]
 fn we_open_the_rtp_of_another_implementation_across_a_rollover() {
     for profile in PROFILES {
         let (mut ours, _, mut theirs) = ends(profile);

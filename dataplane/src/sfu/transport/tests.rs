@@ -6,7 +6,11 @@ use std::time::Duration;
 use dimpl::{Dtls, DtlsCertificate};
 
 use super::*;
+use crate::sfu::doorman::{Doorman, Note};
+use crate::sfu::dtls::Certificate;
 use crate::sfu::dtls::tests::fragmented;
+use crate::sfu::participant::Seat;
+use crate::sfu::slab::Slab;
 use crate::wire;
 use crate::wire::stun::{BindingRequest, Class, Role, TransactionId};
 
@@ -148,8 +152,7 @@ fn lost_server_flight_is_sent_again_when_its_time_comes() {
         let deadline = call.now + Duration::from_secs(5);
         while !call.server.is_connected() {
             assert!(call.now < deadline, "{version:?}");
-            call.now = call.server.next_timeout().unwrap();
-            call.server.on_timeout(call.now, &mut call.egress, &mut call.counters);
+            call.time_out_at(call.next_timeout().unwrap());
             call.client.dtls.handle_timeout(call.now).unwrap();
             assert!(call.check(PORT, true));
             call.run(|datagram| vec![datagram]);
@@ -250,7 +253,7 @@ fn handshake_towards_a_silent_client_stays_below_the_cap() {
         }
         let end = call.now + Duration::from_secs(14);
         let mut sent = 0;
-        while let Some(next) = call.server.next_timeout().filter(|&next| next < end) {
+        while let Some(next) = call.next_timeout().filter(|&next| next < end) {
             sent += call.departures().iter().map(|(_, bytes)| on_wire(bytes.len())).sum::<usize>();
             call.time_out_at(next);
         }
@@ -287,7 +290,7 @@ fn nothing_is_learned_from_or_sent_to_a_path_without_an_authentic_check() {
         "even when it is genuine"
     );
     assert_eq!(call.server.open_rtcp(call.now, &other, &mut [0x80; 40]), Err(Dropped::UnknownAddress));
-    call.server.on_dtls(call.now, &other, &[21; 30], &mut call.egress, &mut call.counters);
+    assert_eq!(call.server.on_dtls(call.now, &other, 30), Err(Dropped::DtlsBeforeIce));
     assert_eq!(call.events(), []);
     assert!(call.server.open_rtp(call.now, &path(PORT), &mut sealed, &header, true).is_ok());
 
@@ -368,7 +371,8 @@ enum Version {
 struct Call {
     now: Instant,
     server: Transport,
-    certificate: Certificate,
+    doorman: Doorman,
+    seat: Seat,
     egress: Egress,
     counters: Counters,
     client: Client,
@@ -396,12 +400,12 @@ fn connected(version: Version) -> Call {
 impl Call {
     fn new(version: Version) -> Call {
         let now = Instant::now();
-        let certificate = Certificate::generate().unwrap();
         let (client, fingerprint) = Client::new(version, now);
         let mut call = Call {
             now,
-            server: Transport::new(spec(fingerprint), &certificate, &Limits::default(), now),
-            certificate,
+            server: Transport::new(spec(fingerprint), &Limits::default(), now),
+            doorman: Doorman::new(Certificate::generate().unwrap()),
+            seat: Seat { room: Slab::new().reserve_key(), participant: Slab::new().reserve_key() },
             egress: Egress::new(64, 32 * 1024, 44),
             counters: Counters::default(),
             client,
@@ -414,7 +418,7 @@ impl Call {
     }
 
     fn server_with(&self, fingerprint: [u8; 32]) -> Transport {
-        Transport::new(spec(fingerprint), &self.certificate, &Limits::default(), self.now)
+        Transport::new(spec(fingerprint), &Limits::default(), self.now)
     }
 
     fn check(&mut self, port: u16, use_candidate: bool) -> bool {
@@ -450,7 +454,25 @@ impl Call {
     }
 
     fn client_sends(&mut self, port: u16, datagram: &[u8]) {
-        self.server.on_dtls(self.now, &path(port), datagram, &mut self.egress, &mut self.counters);
+        match self.server.on_dtls(self.now, &path(port), datagram.len()) {
+            Ok(fingerprint) => {
+                let (seat, path) = (self.seat, path(port));
+                let note = Note::Datagram { seat, path, fingerprint, bytes: datagram.into() };
+                self.doorman.on_note(self.now, note);
+                self.hear();
+            }
+            Err(reason) => self.counters.drop(reason),
+        }
+    }
+
+    fn hear(&mut self) {
+        while let Some((_, word)) = self.doorman.poll() {
+            self.server.on_word(self.now, word, &mut self.egress, &mut self.counters);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.server.next_timeout().into_iter().chain(self.doorman.next_timeout()).min()
     }
 
     /// Carries DTLS to and fro until both are silent; `mangle` sees what the client sends.
@@ -477,7 +499,9 @@ impl Call {
 
     fn time_out_at(&mut self, now: Instant) {
         self.now = now;
-        self.server.on_timeout(now, &mut self.egress, &mut self.counters);
+        self.server.on_timeout(now);
+        self.doorman.on_timeout(now);
+        self.hear();
     }
 
     fn departures(&mut self) -> Vec<(Path, Vec<u8>)> {

@@ -1,0 +1,207 @@
+//! `saal-bench-table`: results of `saal-load compare` as the table of targets, and criterion's medians below it.
+#![allow(clippy::print_stdout, reason = "the table is what this program is for")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use saal_tools::load::result::{Report, Run};
+use serde_json::Value;
+
+/// Prints results of load runs beside their targets.
+#[derive(Parser)]
+struct Arguments {
+    /// Directory of criterion's results.
+    #[arg(long)]
+    criterion: Option<PathBuf>,
+    /// What `saal-load compare --json` wrote.
+    reports: Vec<PathBuf>,
+}
+
+/// What is asked of a contestant in a shape.
+#[derive(Clone, Copy)]
+enum Target {
+    /// At most so many times the cost of another contestant.
+    AtMost(f64, &'static str),
+    /// At least so many times cheaper than another contestant.
+    Cheaper(f64, &'static str),
+    /// At most so many nanoseconds.
+    Within(f64),
+}
+
+/// Below this two contestants cannot be told apart in one run.
+const NOISE: f64 = 1.02;
+
+/// Median CPU time per delivered packet in nanoseconds, by contestant.
+type Costs = BTreeMap<String, f64>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut failed = false;
+    for path in &arguments.reports {
+        match read(path) {
+            Ok(report) => print_report(&report),
+            Err(error) => {
+                eprintln!("saal-bench-table: {}: {error}", path.display());
+                failed = true;
+            }
+        }
+    }
+    if let Some(directory) = &arguments.criterion {
+        print_criterion(directory);
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn read(path: &Path) -> Result<Report, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+fn print_report(report: &Report) {
+    let mut shapes: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
+    for run in &report.runs {
+        shapes.entry(&run.scenario).or_default().push(run);
+    }
+    for (shape, runs) in shapes {
+        let costs = costs(&runs);
+        for (contestant, cost) in &costs {
+            let ratio = |to: &str| costs.get(to).map_or("-".to_owned(), |to| format!("{:.2}", cost / to));
+            println!(
+                "{shape:<12} {contestant:<13} {cost:>8.0} {:>9} {:>10}  {}",
+                ratio("floor"),
+                ratio("sendto"),
+                verdicts(shape, contestant, *cost, &costs)
+            );
+        }
+        for run in runs {
+            for sentence in run.steps.iter().filter_map(|step| step.generator.saturated.as_ref()) {
+                println!("{shape:<12} {:<13} not counted: {sentence}", run.contestant);
+            }
+        }
+    }
+}
+
+/// Rounds in which the generator was the bottleneck do not count.
+fn costs(runs: &[&Run]) -> Costs {
+    let mut rounds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        let steps = run.steps.iter().filter(|step| step.generator.saturated.is_none());
+        let costs = steps.filter_map(|step| step.server_cpu_ns_per_packet);
+        rounds.entry(run.contestant.clone()).or_default().extend(costs);
+    }
+    rounds.into_iter().filter_map(|(name, costs)| Some((name, median(costs)?))).collect()
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some((low + high) / 2.0)
+}
+
+fn verdicts(shape: &str, contestant: &str, cost: f64, costs: &Costs) -> String {
+    let verdicts = targets(shape, contestant).into_iter().map(|target| {
+        let (wanted, met) = match target {
+            Target::AtMost(times, other) => {
+                (format!("≤ {times} x {other}"), costs.get(other).map(|other| cost <= times * other))
+            }
+            Target::Cheaper(times, other) => {
+                (format!("{times} x below {other}"), costs.get(other).map(|other| cost * times <= *other))
+            }
+            Target::Within(ns) => (format!("≤ {ns} ns"), Some(cost <= ns)),
+        };
+        let met = match met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "not compared",
+        };
+        format!("{wanted}: {met}")
+    });
+    verdicts.collect::<Vec<_>>().join("; ")
+}
+
+fn targets(shape: &str, contestant: &str) -> Vec<Target> {
+    if !["mio-trains", "uring-trains"].contains(&contestant) {
+        return Vec::new();
+    }
+    let mut targets = match shape {
+        "lecture-25" | "lecture-200" => vec![Target::AtMost(1.3, "floor"), Target::Cheaper(3.5, "sendto")],
+        "seminar-20" => vec![Target::Cheaper(2.0, "sendto")],
+        "audio-200" => vec![Target::Cheaper(1.5, "sendto"), Target::AtMost(NOISE, "mio")],
+        "a" => vec![Target::Within(2000.0)],
+        "b" => vec![Target::Within(2200.0)],
+        "c" => vec![Target::Within(3000.0)],
+        "hot" => vec![Target::Within(1700.0)],
+        _ => Vec::new(),
+    };
+    if contestant == "uring-trains" {
+        targets.push(Target::AtMost(NOISE, "mio-trains"));
+    }
+    targets
+}
+
+/// Medians of every benchmark that has run, in nanoseconds; per element where it says how many it has.
+fn print_criterion(directory: &Path) {
+    let mut medians = BTreeMap::new();
+    find_medians(directory, &mut medians);
+    for (name, (median, elements)) in medians {
+        match elements {
+            Some(elements) => println!("{name:<44} {median:>10.0} ns {:>8.0} ns/packet", median / elements),
+            None => println!("{name:<44} {median:>10.0} ns"),
+        }
+    }
+}
+
+fn find_medians(directory: &Path, medians: &mut BTreeMap<String, (f64, Option<f64>)>) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        if path.ends_with("new") {
+            medians.extend(read_median(&path));
+        } else {
+            find_medians(&path, medians);
+        }
+    }
+}
+
+fn read_median(directory: &Path) -> Option<(String, (f64, Option<f64>))> {
+    let read = |file: &str| -> Option<Value> {
+        serde_json::from_str(&std::fs::read_to_string(directory.join(file)).ok()?).ok()
+    };
+    let benchmark = read("benchmark.json")?;
+    let median = read("estimates.json")?["median"]["point_estimate"].as_f64()?;
+    let elements = benchmark["throughput"]["Elements"].as_f64();
+    Some((benchmark["full_id"].as_str()?.to_owned(), (median, elements)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn costs(of: &[(&str, f64)]) -> Costs {
+        of.iter().map(|(name, cost)| ((*name).to_owned(), *cost)).collect()
+    }
+
+    #[test]
+    fn a_lecture_is_held_against_the_floor_and_the_single_sends() {
+        let costs = costs(&[("floor", 600.0), ("sendto", 2700.0), ("mio-trains", 779.0)]);
+        let verdict = verdicts("lecture-25", "mio-trains", 779.0, &costs);
+        assert_eq!(verdict, "≤ 1.3 x floor: met; 3.5 x below sendto: MISSED");
+        assert_eq!(verdicts("lecture-25", "sendto", 2700.0, &costs), "");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_neither_met_nor_missed() {
+        let costs = costs(&[("uring-trains", 1800.0)]);
+        let verdict = verdicts("hot", "uring-trains", 1800.0, &costs);
+        assert_eq!(verdict, "≤ 1700 ns: MISSED; ≤ 1.02 x mio-trains: not compared");
+    }
+
+    #[test]
+    fn the_median_of_an_even_count_lies_between() {
+        assert_eq!(median(vec![3.0, 1.0]), Some(2.0));
+        assert_eq!(median(vec![5.0, 1.0, 3.0]), Some(3.0));
+        assert_eq!(median(Vec::new()), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! A small load against a real server process: what was sent, what had to arrive and what arrived are the same number.
+//! Nothing here depends on how fast the machine is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use saal_tools::client::secure::Certificate;
+use saal_tools::load::crowd::Crowd;
+use saal_tools::load::engine::{Engine, Measured};
+use saal_tools::load::result::Generator;
+use saal_tools::load::scenario::{Scenario, Signalling};
+use saal_tools::load::server;
+use saal_tools::load::signal::Server;
+
+/// tests/run names the server's binary; otherwise it lies beside the test's own directory.
+fn saal() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a path");
+    let beside = own.ancestors().nth(2).expect("tests are built into deps/").join("saal");
+    let built = std::env::var_os("SAAL_BIN").map_or(beside, PathBuf::from);
+    assert!(built.exists(), "build the server first: cargo build -p saal-controlplane ({})", built.display());
+    built
+}
+
+async fn measure(scenario: &Scenario) -> Measured {
+    let started = server::spawn(&saal(), &[], &["media.io = \"mio\"".to_owned()]).expect("the server starts");
+    let server = Server::sign_in(&started.url, &started.account, &started.password).await.expect("signed in");
+    let mut engine = Engine::start(&[]).expect("threads start");
+    let certificate = Certificate::generate();
+    let crowd = Crowd::on_server(&mut engine, &server, scenario, &certificate).await.expect("all are there");
+    let measured = engine.measure(scenario, Duration::from_secs(1), Some(started.process.pid())).await;
+    crowd.leave(&mut engine).await;
+    measured
+}
+
+fn run(scenario: &Scenario) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let measured = tokio::task::LocalSet::new().block_on(&runtime, measure(scenario));
+    assert!(measured.sent > 0 && measured.sends == measured.sent, "{measured:?}");
+    // Two viewers in each room; everything of both rooms' two publishers goes to its own room only.
+    assert_eq!(measured.expected, 2 * measured.sent);
+    assert_eq!((measured.delivered, measured.lost), (measured.expected, 0));
+    assert_eq!((measured.duplicates, measured.corrupt, measured.generator.socket_drops), (0, 0, 0));
+    // With four participants in a room, both viewers open every packet.
+    assert_eq!(measured.latency.len(), measured.delivered);
+    assert!(measured.server_cpu_ns.is_some_and(|ns| ns > 0));
+}
+
+#[test]
+fn what_is_sent_arrives_through_the_websocket() {
+    run(&Scenario::load("tiny").expect("it is built in"));
+}
+
+#[test]
+fn what_is_sent_arrives_through_whip_and_whep() {
+    let mut scenario = Scenario::load("tiny").expect("it is built in");
+    scenario.signalling = Signalling::Whip;
+    run(&scenario);
+}
+
+#[test]
+fn the_echo_brings_everything_back() {
+    let scenario = Scenario::load("tiny").expect("it is built in");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let measured = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut engine = Engine::start(&[]).expect("threads start");
+        let crowd = Crowd::on_echo(&mut engine, &[], &scenario).await.expect("all are there");
+        let measured = engine.measure(&scenario, Duration::from_secs(1), None).await;
+        crowd.leave(&mut engine).await;
+        measured
+    });
+    assert_eq!((measured.delivered, measured.corrupt), (2 * measured.sent, 0));
+}
+
+/// A receiver that reads nothing loses packets at its own socket; the run says so instead of blaming the server.
+#[test]
+fn drops_at_the_generators_own_sockets_are_its_own_fault() {
+    use saal_tools::load::{cpu, engine};
+    let receiver = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket2::SockRef::from(&receiver).set_recv_buffer_size(4096).expect("a small buffer");
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let address = receiver.local_addr().expect("it is bound");
+    let before = cpu::socket_drops(&[address.port()]);
+    for _ in 0..100 {
+        sender.send_to(&[0; 1000], address).expect("loopback takes it");
+    }
+    let socket_drops = cpu::socket_drops(&[address.port()]) - before;
+    let generator = Generator { socket_drops, ..Generator::default() };
+    assert!(engine::saturated(&generator, 100, 0).is_some_and(|why| why.contains("own sockets")));
+}
