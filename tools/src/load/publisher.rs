@@ -241,6 +241,7 @@ impl Default for Thread {
 impl Thread {
     fn run(mut self, orders: &Receiver<Order>) {
         const IDLE: Duration = Duration::from_millis(100);
+        const FRAMES_PER_TURN: usize = 16;
         loop {
             let wait = match self.due.peek() {
                 Some(Reverse((due_ns, ..))) => Duration::from_nanos(due_ns.saturating_sub(now_ns())),
@@ -251,7 +252,9 @@ impl Thread {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            while let Some(Reverse((due_ns, outlet, stream))) = self.due.peek().copied() {
+            // Orders are heard however far sending has fallen behind.
+            for _ in 0..FRAMES_PER_TURN {
+                let Some(Reverse((due_ns, outlet, stream))) = self.due.peek().copied() else { break };
                 if due_ns > now_ns() {
                     break;
                 }
