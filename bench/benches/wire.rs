@@ -73,7 +73,7 @@ fn codecs(c: &mut Criterion) {
     for (name, codec, head) in payloads {
         let mut payload = vec![0; 1100];
         payload[..head.len()].copy_from_slice(head);
-        assert_eq!(codec::inspect(codec, &payload).keyframe, true, "{name}");
+        assert!(codec::inspect(codec, &payload).keyframe, "{name}");
         group.bench_function(name, |b| b.iter(|| codec::inspect(codec, black_box(&payload))));
     }
     group.finish();
@@ -94,10 +94,8 @@ fn rtcp(c: &mut Criterion) {
     group.bench_function("write_report_pli_nack", |b| b.iter(|| write(black_box(&mut out))));
     group.bench_function("read_report_pli_nack", |b| {
         b.iter(|| {
-            let lost = rtcp::packets(black_box(&compound)).map(|packet| match packet {
-                rtcp::Packet::Nack { lost, .. } => lost.count(),
-                _ => 0,
-            });
+            let lost = rtcp::packets(black_box(&compound))
+                .map(|packet| if let rtcp::Packet::Nack { lost, .. } = packet { lost.count() } else { 0 });
             assert_eq!(lost.sum::<usize>(), 20);
         });
     });

@@ -269,6 +269,7 @@ mod tests {
     use super::*;
     use crate::names::RoomName;
     use crate::rooms::Limits;
+    use crate::signal::message::Kind;
 
     const ROOM: RoomId = RoomId(1);
     const ADA: ParticipantId = ParticipantId(2);
@@ -297,7 +298,8 @@ mod tests {
             Open { room: ROOM, name, opened_by: "anna".into(), password: None, media_token_sha256: [0; 32] };
         hall.open(open).unwrap();
         for (participant, name) in [(ADA, "Ada"), (BOB, "Bob")] {
-            hall.join(Join { room: ROOM, participant, name: name.into(), account: None }).unwrap();
+            let kind = Kind::Person;
+            hall.join(Join { room: ROOM, participant, name: name.into(), account: None, kind }).unwrap();
         }
         hall
     }

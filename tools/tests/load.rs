@@ -2,15 +2,18 @@
 //! Nothing here depends on how fast the machine is.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use saal_tools::client::secure::Certificate;
 use saal_tools::load::crowd::Crowd;
 use saal_tools::load::engine::{Engine, Measured};
+use saal_tools::load::peer::{self, Hello, Peer, Plan};
+use saal_tools::load::publisher::Stream;
 use saal_tools::load::result::Generator;
-use saal_tools::load::scenario::{Scenario, Signalling};
-use saal_tools::load::server;
+use saal_tools::load::scenario::{Layer, Scenario, Signalling};
 use saal_tools::load::signal::Server;
+use saal_tools::load::{echo, server};
+use saal_tools::random::Random;
 
 /// tests/run names the server's binary; otherwise it lies beside the test's own directory.
 fn saal() -> PathBuf {
@@ -86,4 +89,40 @@ fn drops_at_the_generators_own_sockets_are_its_own_fault() {
     let socket_drops = cpu::socket_drops(&[address.port()]) - before;
     let generator = Generator { socket_drops, ..Generator::default() };
     assert!(engine::saturated(&generator, 100, 0).is_some_and(|why| why.contains("own sockets")));
+}
+
+/// A million packets a second from one thread: no machine seals and sends as many.
+#[test]
+fn a_load_beyond_the_generators_own_speed_is_noticed() {
+    let mut scenario = Scenario::load("tiny").expect("it is built in");
+    (scenario.rooms, scenario.publishers, scenario.viewers) = (200, 1, 1);
+    let layer = Layer { height: 720, packets: 100, bytes: 1100, vary_percent: 0 };
+    let sink = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let sink = sink.local_addr().expect("it is bound");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let measured = runtime.block_on(async {
+        let mut engine = Engine::start(&[]).expect("threads start");
+        for number in 0..scenario.rooms {
+            let interval = Duration::from_millis(20);
+            let video = Some(layer.clone());
+            let stream = Stream::new(0, peer::VP8, video, 0, interval, &mut Random::new(number as u64));
+            let plan = Plan {
+                number,
+                room: number,
+                streams: vec![stream],
+                sampled: false,
+                transport_feedback: false,
+                asked_at_ns: 0,
+            };
+            let hello = Hello { bytes: b"P".to_vec(), is_answered: false };
+            let peer = Peer::with_keys(plan, echo::KEY, echo::KEY, hello, Instant::now());
+            engine.add(peer, sink).expect("a socket");
+        }
+        while engine.states().iter().any(|state| !state.connected) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        engine.measure(&scenario, Duration::from_secs(1), None).await
+    });
+    assert!(measured.sends > 0);
+    assert!(measured.generator.saturated.is_some(), "{:?}", measured.generator);
 }

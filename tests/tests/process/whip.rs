@@ -231,7 +231,10 @@ fn an_absent_room_a_missing_and_a_wrong_token_get_the_same_answer() {
         }
     }
     assert_eq!(server.metric("saal_participants"), 0.0);
-    let last = (0..100).map(|_| post(&server, "whip", ROOM, "guess", &offer)).last().expect("100 of them");
+    for _ in 0..99 {
+        post(&server, "whip", ROOM, "guess", &offer);
+    }
+    let last = post(&server, "whip", ROOM, "guess", &offer);
     assert_eq!(last.error(), (429, "too-many-attempts".into()));
     assert_eq!(post(&server, "whip", ROOM, &token, &offer).status, 201, "guessing keeps nobody out");
 }

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use saal_tools::load::compare::{self, Plan};
 use saal_tools::load::cpu;
 use saal_tools::load::html;
-use saal_tools::load::result::{Ended, Report};
+use saal_tools::load::result::Report;
 use saal_tools::load::run::{self, Setup};
 use saal_tools::load::scenario::Scenario;
 use saal_tools::load::server::{self, Spawned};
@@ -181,7 +181,7 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
     let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let run = run::run(&setup, &scenario, &mut say).await?;
     drop(spawned);
-    let at_limit = run.ended == Ended::GeneratorAtLimit && run.steps.is_empty();
+    let at_limit = run::is_about_nothing(&run);
     let report = Report {
         format: 1,
         started_unix_s: began,

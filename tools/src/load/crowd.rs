@@ -53,7 +53,7 @@ fn seats(scenario: &Scenario) -> Vec<Seat> {
         let sends = place < scenario.publishers;
         let receives = !sends || scenario.publishers_receive;
         // The last of a room, for the first may be publishers only.
-        let sampled = receives && (place % SAMPLED_EVERY == 0 || place + SAMPLED_MIN >= per_room);
+        let sampled = receives && (place.is_multiple_of(SAMPLED_EVERY) || place + SAMPLED_MIN >= per_room);
         Seat { number, room: number / per_room, place, sends, receives, sampled }
     };
     (0..scenario.rooms * per_room).map(seat).collect()

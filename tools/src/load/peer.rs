@@ -82,13 +82,16 @@ pub struct Peer {
 enum Way {
     Webrtc(Box<Webrtc>),
     /// Keys agreed beforehand.
-    Static {
-        tx: Option<Context>,
-        rx: Option<Context>,
-        hello: Hello,
-        answered: bool,
-        next_hello: Instant,
-    },
+    Static(Box<Static>),
+}
+
+struct Static {
+    /// `None` once it was handed out.
+    tx: Option<Context>,
+    rx: Context,
+    hello: Hello,
+    answered: bool,
+    next_hello: Instant,
 }
 
 struct Webrtc {
@@ -120,13 +123,8 @@ impl Peer {
     ///
     /// `hello` is repeated until a `K` comes back, or sent once when nothing will.
     pub fn with_keys(plan: Plan, tx: StaticKey, rx: StaticKey, hello: Hello, now: Instant) -> Peer {
-        let way = Way::Static {
-            tx: Some(tx.context()),
-            rx: Some(rx.context()),
-            hello,
-            answered: false,
-            next_hello: now,
-        };
+        let (tx, rx) = (Some(tx.context()), rx.context());
+        let way = Way::Static(Box::new(Static { tx, rx, hello, answered: false, next_hello: now }));
         Peer::new(plan, way, now)
     }
 
@@ -160,14 +158,14 @@ impl Peer {
     pub fn is_connected(&self) -> bool {
         match &self.way {
             Way::Webrtc(webrtc) => webrtc.secure.phase() == Phase::Connected && webrtc.secure.has_keys(),
-            Way::Static { answered, .. } => *answered,
+            Way::Static(known) => known.answered,
         }
     }
 
     pub fn has_failed(&self) -> bool {
         match &self.way {
             Way::Webrtc(webrtc) => matches!(webrtc.secure.phase(), Phase::Failed | Phase::Closed),
-            Way::Static { .. } => false,
+            Way::Static(_) => false,
         }
     }
 
@@ -175,7 +173,7 @@ impl Peer {
     pub fn take_sender(&mut self) -> Option<Context> {
         match &mut self.way {
             Way::Webrtc(webrtc) => webrtc.secure.take_rtp_sender(),
-            Way::Static { tx, .. } => tx.take(),
+            Way::Static(known) => known.tx.take(),
         }
     }
 
@@ -199,7 +197,7 @@ impl Peer {
                 }
             }
             (Way::Webrtc(webrtc), [20..=63, ..]) => webrtc.secure.on_dtls(now, datagram, &mut self.out),
-            (Way::Static { answered, .. }, b"K") => *answered = true,
+            (Way::Static(known), b"K") => known.answered = true,
             _ => {}
         }
     }
@@ -236,9 +234,7 @@ impl Peer {
     fn sample(&mut self, datagram: &[u8], pt: u8, at_ns: u64, latency: &mut Option<Histogram<u64>>) {
         let rtp = match &mut self.way {
             Way::Webrtc(webrtc) => webrtc.secure.open_rtp(datagram),
-            Way::Static { rx, .. } => {
-                rx.as_mut().and_then(|rx| rx.decrypt_rtp(datagram).ok()).map(|bytes| bytes.to_vec())
-            }
+            Way::Static(known) => known.rx.decrypt_rtp(datagram).ok().map(|bytes| bytes.to_vec()),
         };
         let Some(payload) = rtp.as_deref().and_then(payload_of) else {
             self.corrupt += 1;
@@ -285,14 +281,7 @@ impl Peer {
     pub fn on_timeout(&mut self, now: Instant) {
         match &mut self.way {
             Way::Webrtc(webrtc) => webrtc.on_timeout(now, &mut self.out),
-            Way::Static { hello, answered, next_hello, .. } => {
-                if !*answered && *next_hello <= now {
-                    *next_hello = now + CHECK_INTERVAL_SETUP;
-                    self.out.push(hello.bytes.clone());
-                    *answered = !hello.is_answered;
-                }
-                return;
-            }
+            Way::Static(known) => return known.on_timeout(now, &mut self.out),
         }
         if !self.is_connected() || self.tallies.is_empty() {
             return;
@@ -356,6 +345,16 @@ impl Peer {
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Peer").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Static {
+    fn on_timeout(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
+        if !self.answered && self.next_hello <= now {
+            self.next_hello = now + CHECK_INTERVAL_SETUP;
+            out.push(self.hello.bytes.clone());
+            self.answered = !self.hello.is_answered;
+        }
     }
 }
 

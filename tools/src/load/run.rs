@@ -25,17 +25,7 @@ pub struct Setup<'a> {
 
 /// Runs every step; `say` hears of each.
 pub async fn run(setup: &Setup<'_>, scenario: &Scenario, say: &mut dyn FnMut(&str)) -> Result<Run, String> {
-    let mut run = Run {
-        scenario: scenario.name.clone(),
-        about: scenario.about.clone(),
-        contestant: setup.contestant.clone(),
-        server_version: None,
-        server_cores: setup.server_cores.to_vec(),
-        asked: asked(scenario, setup.seconds),
-        steps: Vec::new(),
-        knee: None,
-        ended: Ended::Complete,
-    };
+    let mut run = empty(scenario, &setup.contestant, setup.server_cores, setup.seconds);
     if let (true, Some(ramp)) = (setup.ramp, &scenario.ramp) {
         for size in scenario.sizes() {
             if !one_more(&mut run, setup, &scenario.grown(ramp.grow, size), false, say).await? {
@@ -61,6 +51,20 @@ pub async fn run(setup: &Setup<'_>, scenario: &Scenario, say: &mut dyn FnMut(&st
     Ok(run)
 }
 
+fn empty(scenario: &Scenario, contestant: &str, server_cores: &[usize], seconds: f64) -> Run {
+    Run {
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        contestant: contestant.to_owned(),
+        server_version: None,
+        server_cores: server_cores.to_vec(),
+        asked: asked(scenario, seconds),
+        steps: Vec::new(),
+        knee: None,
+        ended: Ended::Complete,
+    }
+}
+
 /// Whether the load may grow further. A step in which the generator was the bottleneck is not kept.
 async fn one_more(
     run: &mut Run,
@@ -70,20 +74,28 @@ async fn one_more(
     say: &mut dyn FnMut(&str),
 ) -> Result<bool, String> {
     let step = step(setup, scenario, with_joins, say).await?;
-    if let Some(why) = &step.generator.saturated {
-        say(why);
+    say(&step.generator.saturated.clone().unwrap_or_else(|| line(&step)));
+    Ok(keep(run, step, &scenario.limits))
+}
+
+fn keep(run: &mut Run, step: Step, limits: &Limits) -> bool {
+    if step.generator.saturated.is_some() {
         run.ended = Ended::GeneratorAtLimit;
-        return Ok(false);
+        return false;
     }
-    say(&line(&step));
-    let carried = is_carried(&step, &scenario.limits);
+    let carried = is_carried(&step, limits);
     run.steps.push(step);
     if !carried {
         run.ended = Ended::ServerAtLimit;
-        return Ok(false);
+        return false;
     }
     run.knee = Some(run.steps.len() - 1);
-    Ok(true)
+    true
+}
+
+/// Nothing is known about the server, only that the generator could not load it.
+pub fn is_about_nothing(run: &Run) -> bool {
+    run.ended == Ended::GeneratorAtLimit && run.steps.is_empty()
 }
 
 /// Loss within the limit, and latency within it above the baseline.
@@ -231,9 +243,9 @@ mod tests {
     use super::super::result::{Generator, Quantiles};
     use super::*;
 
-    fn carried(delivered: u64, p99_us: u64, baseline_us: u64) -> bool {
+    fn step(delivered: u64, p99_us: u64, baseline_us: u64) -> Step {
         let quantiles = |p99_us| Quantiles { p99_us, ..Quantiles::default() };
-        let step = Step {
+        Step {
             participants: 2,
             rooms: 1,
             seconds: 1.0,
@@ -251,12 +263,30 @@ mod tests {
             server_resident_bytes: None,
             generator: Generator::default(),
             signalling_bytes_per_participant: None,
-        };
-        is_carried(&step, &Limits::default())
+        }
+    }
+
+    #[test]
+    fn a_step_in_which_the_generator_was_the_bottleneck_is_not_reported() {
+        let scenario = Scenario::load("tiny").unwrap();
+        let mut run = empty(&scenario, "server", &[], 1.0);
+        let mut at_limit = step(1000, 100, 100);
+        at_limit.generator.saturated = Some("busy".into());
+        assert!(!keep(&mut run, at_limit.clone(), &scenario.limits));
+        assert!(is_about_nothing(&run) && run.knee.is_none());
+
+        let mut run = empty(&scenario, "server", &[], 1.0);
+        assert!(keep(&mut run, step(1000, 100, 100), &scenario.limits));
+        assert!(!keep(&mut run, at_limit, &scenario.limits));
+        assert_eq!((run.steps.len(), run.knee, run.ended), (1, Some(0), Ended::GeneratorAtLimit));
+        assert!(!is_about_nothing(&run));
     }
 
     #[test]
     fn a_step_is_carried_within_loss_and_latency_above_the_baseline() {
+        let carried = |delivered, p99_us, baseline_us| {
+            is_carried(&step(delivered, p99_us, baseline_us), &Limits::default())
+        };
         assert!(carried(999, 5100, 200));
         assert!(!carried(998, 5100, 200));
         assert!(!carried(1000, 5300, 200));

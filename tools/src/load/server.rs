@@ -79,7 +79,7 @@ impl Drop for Process {
         let deadline = Instant::now() + Duration::from_secs(5);
         while self.is_running() && Instant::now() < deadline {
             let _ = kill(pid, Signal::SIGTERM);
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::park_timeout(Duration::from_millis(100));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
