@@ -60,10 +60,10 @@ impl Drop for Floor {
 }
 
 fn context(kind: u8, number: u16) -> Context {
-    let (mut key, mut salt) = ([0x10 + kind; 16], [0x20 + kind; 12]);
+    let (mut key, mut salt) = ([0x10 + kind; 32], [0x20 + kind; 12]);
     key[..2].copy_from_slice(&number.to_be_bytes());
     salt[..2].copy_from_slice(&number.to_be_bytes());
-    Context::new(&key, &salt, ProtectionProfile::AeadAes128Gcm, None, None).unwrap()
+    Context::new(&key, &salt, ProtectionProfile::AeadAes256Gcm, None, None).unwrap()
 }
 
 /// As a browser would send it: with a header extension of its own.

@@ -9,7 +9,7 @@
 //!  publisher p   SRTP      ──▶ floor ──▶ SRTP to every receiver, SSRC = 0x10000 (r + 1) + p, + 0x8000 for audio
 //! ```
 //!
-//! The cipher is AEAD_AES_128_GCM with a key of 16 bytes 0x10 + kind and a salt of 12 bytes 0x20 + kind (publisher 0,
+//! The cipher is AEAD_AES_256_GCM, which the server chooses with Chromium and with `saal-load`, with a key of 32 bytes 0x10 + kind and a salt of 12 bytes 0x20 + kind (publisher 0,
 //! receiver 1), the party's number in their first two. Packets are kept until a frame is whole; then each receiver's are
 //! sealed in one go, the largest first: the longest trains and the warmest keys that the traffic allows.
 
@@ -106,7 +106,7 @@ struct Opened {
     len: usize,
 }
 
-const PROFILE: Profile = Profile::AeadAes128Gcm;
+const PROFILE: Profile = Profile::AeadAes256Gcm;
 const PUBLISHER: u8 = 0;
 const RECEIVER: u8 = 1;
 /// Sound and picture of one publisher, and some to spare.
@@ -329,8 +329,8 @@ impl Pending {
 }
 
 /// The agreed master key and salt of a party.
-fn keys(kind: u8, number: u16) -> ([u8; 16], [u8; 12]) {
-    let (mut key, mut salt) = ([0x10 + kind; 16], [0x20 + kind; 12]);
+fn keys(kind: u8, number: u16) -> ([u8; 32], [u8; 12]) {
+    let (mut key, mut salt) = ([0x10 + kind; 32], [0x20 + kind; 12]);
     key[..2].copy_from_slice(&number.to_be_bytes());
     salt[..2].copy_from_slice(&number.to_be_bytes());
     (key, salt)

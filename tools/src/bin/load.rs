@@ -1,7 +1,7 @@
 //! `saal-load`: loads a server with simulated participants and says what it carried, or that the load itself was at its
 //! limit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use saal_tools::load::compare::{self, Plan};
 use saal_tools::load::cpu;
 use saal_tools::load::html;
-use saal_tools::load::result::Report;
+use saal_tools::load::result::{self, Report};
 use saal_tools::load::run::{self, Setup};
 use saal_tools::load::scenario::Scenario;
 use saal_tools::load::server::{self, Spawned};
@@ -90,6 +90,12 @@ struct Compare {
     floor: Option<PathBuf>,
     #[command(flatten)]
     placing: Placing,
+    /// Write the report as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the report as one HTML page
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -178,29 +184,16 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
         seconds: arguments.seconds,
         ramp: arguments.ramp,
     };
-    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let began = unix_s();
     let run = run::run(&setup, &scenario, &mut say).await?;
     drop(spawned);
     let at_limit = run::is_about_nothing(&run);
-    let report = Report {
-        format: 1,
-        started_unix_s: began,
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-        machine: run::machine(),
-        runs: vec![run],
-    };
+    let report = report(began, vec![run]);
     if at_limit {
         eprintln!("saal-load: the generator was the bottleneck, so there is nothing to report");
         return Ok(ExitCode::from(GENERATOR_AT_LIMIT));
     }
-    if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if let Some(path) = &arguments.html {
-        std::fs::write(path, html::render(&report))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    write(&report, arguments.json.as_deref(), arguments.html.as_deref())?;
     report.runs.iter().for_each(|run| out(&table::run(run)));
     Ok(ExitCode::SUCCESS)
 }
@@ -219,9 +212,32 @@ async fn compare_all(arguments: Compare) -> Result<ExitCode, String> {
         floor: arguments.floor.unwrap_or_else(|| server::beside("saal-floor")),
         set: arguments.placing.set,
     };
+    let began = unix_s();
     let rows = compare::compare(&plan, &scenario, &mut |line| eprintln!("{line}")).await?;
+    let report = report(began, compare::runs(&plan, &scenario, &rows));
+    write(&report, arguments.json.as_deref(), arguments.html.as_deref())?;
     out(&format!("{}: {}\n\n{}", scenario.name, scenario.about, compare::table(&rows)));
     Ok(ExitCode::SUCCESS)
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn report(started_unix_s: u64, runs: Vec<result::Run>) -> Report {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    Report { format: 1, started_unix_s, command, machine: run::machine(), runs }
+}
+
+fn write(report: &Report, json: Option<&Path>, html: Option<&Path>) -> Result<(), String> {
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(path) = html {
+        std::fs::write(path, html::render(report)).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 #[allow(clippy::print_stdout, reason = "the answer of a command line tool")]

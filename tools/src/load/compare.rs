@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::crowd::Crowd;
 use super::engine::Engine;
-use super::run::cpu_per_packet;
+use super::result::{Run, Step};
+use super::run::{self, cpu_per_packet};
 use super::scenario::Scenario;
 use super::server::{self, Process, Spawned};
 use super::signal::{self, Server};
@@ -35,6 +36,8 @@ pub struct Row {
     /// Packets of one send, where the server tells.
     pub train: Option<f64>,
     pub late_share: f64,
+    /// Every round in full.
+    pub steps: Vec<Step>,
 }
 
 struct Contestant {
@@ -106,6 +109,7 @@ async fn enter(plan: &Plan, scenario: &Scenario, name: &str) -> Result<Contestan
         expected: 0,
         train: None,
         late_share: 0.0,
+        steps: Vec::new(),
     };
     let (process, crowd, admin) = if name == "floor" {
         if scenario.rooms > 1 || !scenario.forwards_everything() {
@@ -137,6 +141,10 @@ impl Contestant {
     /// Late sends and a busy generator do not make the server's own processor time wrong; packets that the generator
     /// failed to take do.
     async fn round(&mut self, scenario: &Scenario, duration: Duration) -> Result<(), String> {
+        // The caches are another contestant's, and ticks and padding follow the load.
+        const WARM_UP: Duration = Duration::from_millis(500);
+        self.engine.pause(false);
+        tokio::time::sleep(WARM_UP).await;
         let before = self.trains().await;
         let measured = self.engine.measure(scenario, duration, Some(self.process.pid())).await;
         let after = self.trains().await;
@@ -155,6 +163,7 @@ impl Contestant {
         self.row.expected += measured.expected;
         self.sends += measured.sends;
         self.late += measured.generator.late_sends;
+        self.row.steps.push(run::step_of(scenario, measured));
         if let (Some((packets, sends)), Some((packets_after, sends_after))) = (before, after) {
             self.row.train = Some((packets_after - packets) / (sends_after - sends).max(1.0));
         }
@@ -187,6 +196,12 @@ impl Row {
         }
     }
 
+    /// Of a delivered packet with everything above UDP: contestants are comparable only if it is about the same.
+    pub fn bytes_per_packet(&self) -> f64 {
+        let bytes: f64 = self.steps.iter().map(|step| step.delivered_bps as f64 / 8.0 * step.seconds).sum();
+        bytes / self.delivered.max(1) as f64
+    }
+
     /// Half the distance from the best round to the worst, as a share of the median.
     pub fn spread(&self) -> f64 {
         let least = self.rounds_ns.iter().copied().fold(f64::INFINITY, f64::min);
@@ -195,24 +210,36 @@ impl Row {
     }
 }
 
+/// A run for each round, as the report has them.
+pub fn runs(plan: &Plan, scenario: &Scenario, rows: &[Row]) -> Vec<Run> {
+    let run = |contestant: &str, step: &Step| Run {
+        steps: vec![step.clone()],
+        knee: Some(0),
+        ..run::empty(scenario, contestant, &[plan.server_core], plan.seconds)
+    };
+    rows.iter().flat_map(|row| row.steps.iter().map(move |step| run(&row.contestant, step))).collect()
+}
+
 /// The table, in Markdown.
 pub fn table(rows: &[Row]) -> String {
     let median = |name: &str| rows.iter().find(|row| row.contestant == name).map(Row::median_ns);
     let (floor, sendto) = (median("floor"), median("sendto"));
     let ratio = |ns: f64, to: Option<f64>| to.map_or("-".to_owned(), |to| format!("{:.2}", ns / to));
-    let mut text = "| contestant | CPU ns per packet | spread | to floor | to sendto | train | delivered |\n\
-         |---|---|---|---|---|---|---|\n"
+    let mut text = "| contestant | CPU ns per packet | spread | to floor | to sendto | train | bytes | delivered | late |\n\
+         |---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for row in rows {
         let ns = row.median_ns();
         text += &format!(
-            "| {} | {ns:.0} | ± {:.1} % | {} | {} | {} | {:.4} % |\n",
+            "| {} | {ns:.0} | ± {:.1} % | {} | {} | {} | {:.0} | {:.4} % | {:.1} % |\n",
             row.contestant,
             row.spread() * 100.0,
             ratio(ns, floor),
             ratio(ns, sendto),
             row.train.map_or("-".to_owned(), |train| format!("{train:.1}")),
-            row.delivered as f64 / row.expected.max(1) as f64 * 100.0
+            row.bytes_per_packet(),
+            row.delivered as f64 / row.expected.max(1) as f64 * 100.0,
+            row.late_share * 100.0
         );
     }
     text
@@ -230,6 +257,7 @@ mod tests {
             expected: 1000,
             train: None,
             late_share: 0.0,
+            steps: Vec::new(),
         }
     }
 
@@ -244,7 +272,7 @@ mod tests {
     #[test]
     fn the_table_quotes_ratios() {
         let text = table(&[row("sendto", &[8000.0]), row("floor", &[1600.0])]);
-        assert!(text.contains("| sendto | 8000 | ± 0.0 % | 5.00 | 1.00 | - | 99.9000 % |"), "{text}");
+        assert!(text.contains("| sendto | 8000 | ± 0.0 % | 5.00 | 1.00 | - | 0 | 99.9000 % | 0.0 % |"), "{text}");
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Crowd {
     pub async fn on_floor(engine: &mut Engine, port: u16, scenario: &Scenario) -> Result<Crowd, String> {
         let key = |kind: u8, number: usize| {
             let [high, low] = (number as u16).to_be_bytes();
-            let mut key = StaticKey { key: [0x10 + kind; 16], salt: [0x20 + kind; 12] };
+            let mut key = StaticKey { key: [0x10 + kind; 32], salt: [0x20 + kind; 12] };
             key.key[..2].copy_from_slice(&[high, low]);
             key.salt[..2].copy_from_slice(&[high, low]);
             key

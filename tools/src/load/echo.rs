@@ -16,7 +16,7 @@ use super::cpu;
 use super::peer::StaticKey;
 
 /// Everybody's: the echo changes nothing.
-pub const KEY: StaticKey = StaticKey { key: [0x45; 16], salt: [0x43; 12] };
+pub const KEY: StaticKey = StaticKey { key: [0x45; 32], salt: [0x43; 12] };
 
 /// Bytes of one segmented send, below the 64 KiB of an IPv4 datagram.
 const TRAIN_MAX: usize = 60_000;

@@ -180,7 +180,8 @@ fn account(scenario: &Scenario, sending: &publisher::Report, reports: &[receiver
     measured.latency = latency;
     if scenario.forwards_everything() {
         measured.expected = expected(scenario, sending);
-        measured.lost = measured.expected.saturating_sub(measured.delivered);
+        // What came beyond what was expected, padding say, must not hide what is missing.
+        measured.lost = measured.expected.saturating_sub(measured.delivered).max(gaps);
     } else {
         measured.expected = span;
         measured.lost = gaps;

@@ -513,8 +513,8 @@ fn quantile(of: &Quantiles, us: u64) -> String {
 
 const METHOD: &str = r#"<section aria-labelledby="method"><h2 id="method">How this was measured</h2><div class="card">
 <ul class="list">
-<li><b>Participants are simulated, their traffic is real.</b> Each one joins as a browser does (signalling, ICE, DTLS) and sends and receives encrypted RTP through sockets of its own. The code that encrypts and checks on their side is not the server's.</li>
-<li><b>Latency</b> is the time from the moment a sender hands a packet to the kernel to the moment a receiver reads it, on one clock. It contains the generator and the kernel; the same path without a server is measured too and shown beside it. p99 means: 99 of 100 packets took no longer.</li>
+<li><b>Participants are simulated, their traffic is real.</b> Each one joins the server as a browser does (signalling, ICE, DTLS) and sends and receives encrypted RTP through a socket of its own. The code that encrypts and checks on their side is not the server's. At the <i>floor</i> and in the baseline there is nothing to join: keys are agreed beforehand, cipher and packets are the same.</li>
+<li><b>Latency</b> is the time from the moment before a sender encrypts a packet, all packets of a frame before the first of them leaves, to the moment a receiver has read it, on one clock. It contains the generator and the kernel; the same path without a server is measured too and shown beside it. p99 means: 99 of 100 packets took no longer.</li>
 <li><b>CPU</b> is user and system time of the server process over the measured window, divided by the packets that arrived. It includes the kernel's work of delivering them.</li>
 <li><b>The load rises in steps.</b> Counting begins when everybody has joined. The <b>knee</b> is the last load at which loss and latency stayed within the scenario's limits.</li>
 <li><b>The generator watches itself.</b> Where it sent late, dropped packets at its own sockets or had no CPU time left, a load counts as not measured, whatever the figures say.</li>

@@ -119,7 +119,7 @@ impl Peer {
         Peer::new(plan, Way::Webrtc(Box::new(webrtc)), now)
     }
 
-    /// `keys`: key and salt of AEAD_AES_128_GCM to send with and to receive with.
+    /// `keys`: key and salt of AEAD_AES_256_GCM to send with and to receive with.
     ///
     /// `hello` is repeated until a `K` comes back, or sent once when nothing will.
     pub fn with_keys(plan: Plan, tx: StaticKey, rx: StaticKey, hello: Hello, now: Instant) -> Peer {
@@ -380,16 +380,17 @@ pub struct Hello {
     pub is_answered: bool,
 }
 
-/// A key that both sides know from the start.
+/// A key that both sides know from the start, of the profile that `dimpl` and the server agree on: the floor and the
+/// baseline seal with what the server seals with.
 #[derive(Clone, Copy, Debug)]
 pub struct StaticKey {
-    pub key: [u8; 16],
+    pub key: [u8; 32],
     pub salt: [u8; 12],
 }
 
 impl StaticKey {
     fn context(&self) -> Context {
-        Context::new(&self.key, &self.salt, ProtectionProfile::AeadAes128Gcm, None, None)
+        Context::new(&self.key, &self.salt, ProtectionProfile::AeadAes256Gcm, None, None)
             .expect("key and salt are as long as the profile says")
     }
 }

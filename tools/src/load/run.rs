@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cpu;
 use super::crowd::Crowd;
 use super::engine::{Engine, Measured, quantiles};
-use super::result::{Asked, Ended, Machine, Run, Step};
+use super::result::{Asked, Ended, Machine, Quantiles, Run, Step};
 use super::scenario::{Limits, Scenario};
 use super::signal::Server;
 use crate::client::secure::Certificate;
@@ -51,7 +51,7 @@ pub async fn run(setup: &Setup<'_>, scenario: &Scenario, say: &mut dyn FnMut(&st
     Ok(run)
 }
 
-fn empty(scenario: &Scenario, contestant: &str, server_cores: &[usize], seconds: f64) -> Run {
+pub fn empty(scenario: &Scenario, contestant: &str, server_cores: &[usize], seconds: f64) -> Run {
     Run {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
@@ -152,7 +152,23 @@ async fn step(
     if measured.corrupt > 0 {
         return Err(format!("{} packets were not what was sent, or not authentic", measured.corrupt));
     }
-    Ok(Step {
+    let mut step = Step {
+        baseline: quantiles(&baseline.latency),
+        first_packet,
+        server_resident_bytes: resident,
+        signalling_bytes_per_participant: signalled
+            .map(|bytes| bytes as f64 / scenario.participants() as f64),
+        ..step_of(scenario, measured)
+    };
+    // A baseline that was itself late would make the server look fast.
+    let slow = baseline.generator.saturated.map(|why| format!("in the baseline, {why}"));
+    step.generator.saturated = step.generator.saturated.or(slow);
+    Ok(step)
+}
+
+/// What the window alone tells.
+pub fn step_of(scenario: &Scenario, measured: Measured) -> Step {
+    Step {
         participants: scenario.participants(),
         rooms: scenario.rooms,
         seconds: measured.seconds,
@@ -163,18 +179,17 @@ async fn step(
         reordered: measured.reordered,
         delivered_bps: (measured.delivered_bytes as f64 * 8.0 / measured.seconds) as u64,
         latency: quantiles(&measured.latency),
-        baseline: quantiles(&baseline.latency),
-        first_packet,
+        baseline: Quantiles::default(),
+        first_packet: Quantiles::default(),
         server_cpu_ns_per_packet: cpu_per_packet(&measured),
         server_cpu_cores: measured.server_cpu_ns.map(|ns| ns as f64 / (measured.seconds * 1e9)),
-        server_resident_bytes: resident,
+        server_resident_bytes: None,
         generator: measured.generator,
-        signalling_bytes_per_participant: signalled
-            .map(|bytes| bytes as f64 / scenario.participants() as f64),
-    })
+        signalling_bytes_per_participant: None,
+    }
 }
 
-fn first_packets(engine: &Engine) -> super::result::Quantiles {
+fn first_packets(engine: &Engine) -> Quantiles {
     let mut histogram = super::receiver::histogram();
     for us in engine.states().iter().filter_map(|state| state.first_packet_us) {
         histogram.saturating_record(us);
@@ -240,7 +255,7 @@ pub fn machine() -> Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::result::{Generator, Quantiles};
+    use super::super::result::Generator;
     use super::*;
 
     fn step(delivered: u64, p99_us: u64, baseline_us: u64) -> Step {
