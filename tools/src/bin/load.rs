@@ -103,6 +103,9 @@ struct Placing {
     /// Cores that a started server runs on, all of it; without it the last core of this machine
     #[arg(long = "server-core", value_delimiter = ',')]
     server_cores: Vec<usize>,
+    /// Receivers take trains whole, so that the server's kernel need not split them: as with a network card that does it
+    #[arg(long)]
+    offload: bool,
     /// A line of a started server's configuration, for example 'media.io="mio"'
     #[arg(long)]
     set: Vec<String>,
@@ -180,6 +183,7 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
         pid,
         server_cores: &server_cores,
         generator_cores: &generator_cores,
+        offload: arguments.placing.offload,
         contestant: "server".to_owned(),
         seconds: arguments.seconds,
         ramp: arguments.ramp,
@@ -208,6 +212,7 @@ async fn compare_all(arguments: Compare) -> Result<ExitCode, String> {
         seconds: arguments.seconds,
         server_core: *server_cores.first().ok_or("no core for the server")?,
         generator_cores,
+        offload: arguments.placing.offload,
         saal: arguments.spawn.unwrap_or_else(|| server::beside("saal")),
         floor: arguments.floor.unwrap_or_else(|| server::beside("saal-floor")),
         set: arguments.placing.set,

@@ -19,6 +19,8 @@ pub struct Plan {
     pub seconds: f64,
     pub server_core: usize,
     pub generator_cores: Vec<usize>,
+    /// Receivers take trains whole; see [`super::receiver::socket`].
+    pub offload: bool,
     pub saal: PathBuf,
     pub floor: PathBuf,
     /// Lines of configuration for all servers.
@@ -101,7 +103,7 @@ pub async fn compare(
 }
 
 async fn enter(plan: &Plan, scenario: &Scenario, name: &str) -> Result<Contestant, String> {
-    let mut engine = Engine::start(&plan.generator_cores)?;
+    let mut engine = Engine::start(&plan.generator_cores, plan.offload)?;
     let row = Row {
         contestant: name.to_owned(),
         rounds_ns: Vec::new(),
@@ -272,7 +274,10 @@ mod tests {
     #[test]
     fn the_table_quotes_ratios() {
         let text = table(&[row("sendto", &[8000.0]), row("floor", &[1600.0])]);
-        assert!(text.contains("| sendto | 8000 | ± 0.0 % | 5.00 | 1.00 | - | 0 | 99.9000 % | 0.0 % |"), "{text}");
+        assert!(
+            text.contains("| sendto | 8000 | ± 0.0 % | 5.00 | 1.00 | - | 0 | 99.9000 % | 0.0 % |"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub struct Engine {
     receivers: Vec<Receiver>,
     cores: usize,
     ports: Vec<u16>,
+    offload: bool,
 }
 
 /// One window.
@@ -45,17 +46,19 @@ pub struct Measured {
 
 impl Engine {
     /// All threads on these cores; one receiving thread for each core beyond the first, at least one.
-    pub fn start(cores: &[usize]) -> Result<Engine, String> {
+    ///
+    /// `offload`: see [`receiver::socket`].
+    pub fn start(cores: &[usize], offload: bool) -> Result<Engine, String> {
         let wrong = |error: std::io::Error| format!("the generator's threads: {error}");
         let publisher = Publisher::start(cores).map_err(wrong)?;
         let count = cores.len().saturating_sub(1).max(1);
         let receivers = (0..count).map(|index| Receiver::start(index, cores, publisher.stage()));
         let receivers = receivers.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        Ok(Engine { publisher, receivers, cores: cores.len().max(1), ports: Vec::new() })
+        Ok(Engine { publisher, receivers, cores: cores.len().max(1), ports: Vec::new(), offload })
     }
 
     pub fn add(&mut self, peer: Peer, server: SocketAddr) -> Result<(), String> {
-        let socket: UdpSocket = receiver::socket(server).map_err(|error| {
+        let socket: UdpSocket = receiver::socket(server, self.offload).map_err(|error| {
             format!("a socket for participant {}: {error}; is `ulimit -n` high enough?", peer.number)
         })?;
         self.ports.extend(socket.local_addr().map(|at| at.port()));
@@ -73,6 +76,7 @@ impl Engine {
 
     pub fn pause(&self, paused: bool) {
         self.publisher.pause(paused);
+        self.receivers.iter().for_each(|receiver| receiver.pause(paused));
     }
 
     /// Everybody is gone.

@@ -1,16 +1,23 @@
 //! The threads that receive: they own the sockets and the connections, and look at as little of each packet as possible.
+//!
+//! They look into every socket once in [`LOOK_INTERVAL`] and take the kernel's stamp for the time of arrival. Nobody
+//! sleeps on a socket: on loopback the sender would be charged for waking the receiver, packet by packet, which no
+//! network does.
 
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver as Orders, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token, Waker};
-use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
+use mio::{Events, Poll, Token, Waker};
+use nix::cmsg_space;
+use nix::sys::socket::sockopt::{ReceiveTimestampns, UdpGroSegment};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt};
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Socket, Type};
 
 use super::cpu;
@@ -21,10 +28,15 @@ use super::tally::Window;
 
 /// Datagrams of one system call.
 const BATCH: usize = 32;
-const DATAGRAM_MAX: usize = 2048;
+/// The longest datagram there is, and so the longest train that the kernel hands over whole.
+const TRAIN_MAX: usize = 65_535;
 /// Each socket's: a burst of a few frames for every receiver must fit while the thread looks at others.
 const RECEIVE_BUFFER: usize = 1 << 20;
 const TICK: Duration = Duration::from_millis(10);
+/// How often the sockets are looked into; some hundred packets a second reach each.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+/// The same while nothing is measured: several crowds may be waiting for their turn.
+const IDLE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What one participant received in the window.
 #[derive(Clone, Debug)]
@@ -53,8 +65,17 @@ pub struct State {
     pub first_packet_us: Option<u64>,
 }
 
+/// One message that the kernel handed over: datagrams of `segment` bytes, the last may be shorter.
+#[derive(Clone, Copy, Default)]
+struct Arrival {
+    len: usize,
+    segment: usize,
+    stamp: Option<Duration>,
+}
+
 enum Order {
     Add(Box<Peer>, UdpSocket),
+    Pause(bool),
     Begin,
     End(Sender<Report>),
     States(Sender<Vec<State>>),
@@ -69,12 +90,18 @@ pub struct Receiver {
     _thread: JoinHandle<()>,
 }
 
-/// A socket of its own for one participant, connected to the server. It does not take trains
-/// whole (UDP_GRO): on loopback that would make them cheaper for the server than any network does.
-pub fn socket(server: SocketAddr) -> std::io::Result<UdpSocket> {
+/// A socket of its own for one participant, connected to the server.
+///
+/// With `offload` it takes trains whole (UDP_GRO). On loopback the sending kernel then never splits them, as with a
+/// network card that does it in hardware; without, the sender pays for splitting, as with a card that cannot.
+pub fn socket(server: SocketAddr, offload: bool) -> std::io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(server), Type::DGRAM.nonblocking(), None)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.connect(&server.into())?;
+    setsockopt(&socket, ReceiveTimestampns, &true)?;
+    if offload {
+        setsockopt(&socket, UdpGroSegment, &true)?;
+    }
     Ok(UdpSocket::from_std(socket.into()))
 }
 
@@ -98,6 +125,10 @@ impl Receiver {
 
     pub fn add(&self, peer: Peer, socket: UdpSocket) {
         self.order(Order::Add(Box::new(peer), socket));
+    }
+
+    pub fn pause(&self, paused: bool) {
+        self.order(Order::Pause(paused));
     }
 
     pub fn begin(&self) {
@@ -138,8 +169,9 @@ struct Thread {
     poll: Poll,
     stage: Stage,
     peers: Vec<Option<(Box<Peer>, UdpSocket)>>,
-    buffers: Vec<[u8; DATAGRAM_MAX]>,
-    headers: MultiHeaders<()>,
+    buffers: Vec<Vec<u8>>,
+    look: Duration,
+    headers: MultiHeaders<SockaddrStorage>,
     latency: Option<Histogram<u64>>,
     cpu_began_ns: u64,
 }
@@ -150,8 +182,9 @@ impl Thread {
             poll,
             stage,
             peers: Vec::new(),
-            buffers: vec![[0; DATAGRAM_MAX]; BATCH],
-            headers: MultiHeaders::preallocate(BATCH, None),
+            buffers: vec![vec![0; TRAIN_MAX]; BATCH],
+            look: LOOK_INTERVAL,
+            headers: headers(),
             latency: None,
             cpu_began_ns: 0,
         }
@@ -161,15 +194,12 @@ impl Thread {
         let mut events = Events::with_capacity(1024);
         let mut next_tick = Instant::now();
         loop {
-            let wait = next_tick.saturating_duration_since(Instant::now());
-            if self.poll.poll(&mut events, Some(wait)).is_err() {
+            if self.poll.poll(&mut events, Some(self.look)).is_err() {
                 // Interrupted by a signal.
                 continue;
             }
-            for event in &events {
-                if event.token() != WAKER {
-                    self.receive(event.token().0);
-                }
+            for index in 0..self.peers.len() {
+                self.receive(index);
             }
             loop {
                 match orders.try_recv() {
@@ -195,7 +225,7 @@ impl Thread {
     fn receive(&mut self, index: usize) {
         loop {
             let Some(Some((peer, socket))) = self.peers.get_mut(index) else { return };
-            let mut lens = [0; BATCH];
+            let mut arrived = [Arrival::default(); BATCH];
             let mut count = 0;
             {
                 let mut slices: Vec<[IoSliceMut<'_>; 1]> =
@@ -206,14 +236,29 @@ impl Thread {
                     return;
                 };
                 for message in messages {
-                    lens[count] = message.bytes;
+                    let mut arrival = Arrival { len: message.bytes, segment: message.bytes, stamp: None };
+                    for control in message.cmsgs().ok().into_iter().flatten() {
+                        if let ControlMessageOwned::ScmTimestampns(at) = control {
+                            arrival.stamp = Some(at.into());
+                        } else if let ControlMessageOwned::UdpGroSegments(segment) = control {
+                            arrival.segment = segment as usize;
+                        }
+                    }
+                    arrived[count] = arrival;
                     count += 1;
                 }
             }
-            let at_ns = now_ns();
-            for (buffer, len) in self.buffers.iter().zip(&lens[..count]) {
-                peer.on_datagram(&buffer[..*len], at_ns, &mut self.latency);
+            let (now_ns, now) = (now_ns(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+            for (buffer, arrival) in self.buffers.iter().zip(&arrived[..count]) {
+                // The kernel stamps by the wall clock.
+                let ago = arrival.stamp.map_or(Duration::ZERO, |stamp| now.saturating_sub(stamp));
+                let at_ns = now_ns.saturating_sub(ago.as_nanos() as u64);
+                for datagram in buffer[..arrival.len].chunks(arrival.segment.max(1)) {
+                    peer.on_datagram(datagram, at_ns, &mut self.latency);
+                }
             }
+            // The kernel has shortened the room for control messages to what it needed.
+            self.headers = headers();
             flush(peer, socket);
             if count < BATCH {
                 return;
@@ -223,14 +268,12 @@ impl Thread {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Add(mut peer, mut socket) => {
-                let token = Token(self.peers.len());
-                if self.poll.registry().register(&mut socket, token, Interest::READABLE).is_ok() {
-                    peer.on_timeout(Instant::now());
-                    flush(&mut peer, &socket);
-                    self.peers.push(Some((peer, socket)));
-                }
+            Order::Add(mut peer, socket) => {
+                peer.on_timeout(Instant::now());
+                flush(&mut peer, &socket);
+                self.peers.push(Some((peer, socket)));
             }
+            Order::Pause(paused) => self.look = if paused { IDLE_LOOK_INTERVAL } else { LOOK_INTERVAL },
             Order::Begin => {
                 self.latency = Some(histogram());
                 self.cpu_began_ns = cpu::thread_ns();
@@ -272,6 +315,10 @@ impl Thread {
             Order::Clear => self.peers.clear(),
         }
     }
+}
+
+fn headers() -> MultiHeaders<SockaddrStorage> {
+    MultiHeaders::preallocate(BATCH, Some(cmsg_space!(TimeSpec, i32)))
 }
 
 fn flush(peer: &mut Peer, socket: &UdpSocket) {

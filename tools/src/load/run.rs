@@ -18,6 +18,8 @@ pub struct Setup<'a> {
     pub pid: Option<u32>,
     pub server_cores: &'a [usize],
     pub generator_cores: &'a [usize],
+    /// Receivers take trains whole; see [`super::receiver::socket`].
+    pub offload: bool,
     pub contestant: String,
     pub seconds: f64,
     pub ramp: bool,
@@ -117,7 +119,7 @@ async fn step(
     };
     let duration = Duration::from_secs_f64(seconds);
     let certificate = Certificate::generate();
-    let mut engine = Engine::start(setup.generator_cores)?;
+    let mut engine = Engine::start(setup.generator_cores, setup.offload)?;
     say(&format!("{}: {} participants, baseline", scenario.name, scenario.participants()));
     let crowd = Crowd::on_echo(&mut engine, setup.server_cores, scenario).await?;
     let baseline = engine.measure(scenario, duration.min(Duration::from_secs(3)), None).await;
@@ -129,7 +131,7 @@ async fn step(
     let measured = match &scenario.joins {
         Some(joins) if with_joins => {
             // The joiners need the engine too, so they have one of their own.
-            let mut others = Engine::start(setup.generator_cores)?;
+            let mut others = Engine::start(setup.generator_cores, setup.offload)?;
             let elsewhere = Crowd::join_elsewhere(
                 &mut others,
                 &setup.server,
