@@ -153,6 +153,11 @@ impl Egress {
         self.free.len()
     }
 
+    /// Trains that were begun since the last [`Egress::take_ready`].
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Whether [`Egress::take_ready`] has nothing to hand out.
     pub fn is_empty(&self) -> bool {
         self.queue.iter().all(|&index| self.blocks[index as usize].len == 0)

@@ -92,6 +92,8 @@ pub(crate) struct Slot {
     packets: u32,
     octets: u32,
     /// Made with the first retransmission: most slots of most people never need it.
+    /// The codec sent last and its payload type: the list of all is elsewhere in memory.
+    pt: Option<(Codec, Pt)>,
     resent: Option<Box<Resent>>,
 }
 
@@ -162,13 +164,14 @@ impl Slot {
             rtx_seq: ExtSeq((seed >> 16) & 0x7fff),
             packets: 0,
             octets: 0,
+            pt: None,
             resent: None,
         }
     }
 
     /// The same slot after a renegotiation.
     pub(crate) fn with_spec(self, spec: SlotSpec) -> Slot {
-        Slot { spec, ..self }
+        Slot { spec, pt: None, ..self }
     }
 
     /// Shows another source from its next keyframe on, or nothing.
@@ -216,7 +219,9 @@ impl Slot {
                 self.switch(packet)
             }
         };
-        let pt = self.pt_for(packet.codec).ok_or(Dropped::CodecNotReceivable)?;
+        let known = self.pt.filter(|(codec, _)| *codec == packet.codec).map(|(_, pt)| pt);
+        let pt = known.or_else(|| self.pt_for(packet.codec)).ok_or(Dropped::CodecNotReceivable)?;
+        self.pt = Some((packet.codec, pt));
         let seq = ExtSeq(mapping.out_start.0 + (packet.seq.0 - mapping.in_start.0));
         let timestamp = packet.timestamp.wrapping_add(mapping.timestamp);
         mapping.patch(packet.payload, &packet.mark);

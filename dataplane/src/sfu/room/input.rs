@@ -21,6 +21,8 @@ use crate::wire::ext::ExtensionValues;
 use crate::wire::rtcp::{self, Packet};
 use crate::wire::rtp::Header;
 
+/// Trains sealed before they are handed to the kernel, which reads them from the cache as long as they are few.
+const TRAINS_WAITING_MAX: usize = 64;
 /// Retransmissions and keyframes that one datagram may ask for.
 const REQUESTS_PER_DATAGRAM_MAX: usize = 256;
 
@@ -172,7 +174,7 @@ impl Room {
             legs.sort_unstable_by_key(|leg| (leg.participant.index(), leg.group));
         }
         for legs in legs.chunk_by(|a, b| a.participant == b.participant) {
-            if turn.egress.free_blocks() < PACKETS_MAX {
+            if turn.egress.free_blocks() < PACKETS_MAX || turn.egress.waiting() >= TRAINS_WAITING_MAX {
                 flush(turn.egress);
             }
             self.send_batch(legs, turn);
