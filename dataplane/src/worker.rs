@@ -21,8 +21,7 @@ const DATAGRAMS_PER_TURN_MAX: usize = 256;
 /// How long a packet waits for the rest of its frame, which nobody can show before: a sender's burst of a frame is over
 /// in less.
 const FRAME_HOLD: Duration = Duration::from_micros(300);
-/// Send blocks kept free before a datagram is looked at: one for every receiver that it may go to, and as many again
-/// for trains that its size closes.
+/// Send blocks kept free before anything is looked at: two for every participant who may be answered or reported to.
 const BLOCKS_PER_RECEIVER: usize = 2;
 /// The worker looks at the command queue at least this often, whatever happened to a wake-up.
 const WAIT_MAX: Duration = Duration::from_millis(500);
@@ -168,6 +167,10 @@ impl Worker {
     fn fan_out(&mut self, now: Instant) {
         let net = &mut self.net;
         self.rooms.fan_out(now, &mut self.egress, |egress| flush(net, egress));
+        // Handshakes and reports of this turn find blocks, whatever one receiver has used up.
+        if self.egress.free_blocks() < self.blocks_min {
+            flush(net, &mut self.egress);
+        }
     }
 
     fn snapshot(&mut self, request: u64) {

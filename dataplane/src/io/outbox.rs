@@ -49,8 +49,9 @@ impl Outbox {
         let header = libc::mmsghdr { msg_hdr: empty_header(), msg_len: 0 };
         Outbox {
             segmentation: Segmentation {
-                on: !trains_off && socket.knows_segmentation(),
+                known: !trains_off && socket.knows_segmentation(),
                 refused_in_a_row: 0,
+                pause: 0,
             },
             departures: Vec::with_capacity(BATCH),
             messages: Vec::with_capacity(MESSAGES_MAX),
@@ -63,11 +64,13 @@ impl Outbox {
 
     /// Describes the next trains to the kernel. 0: nothing is left to send.
     pub(super) fn load(&mut self, socket: &Socket, egress: &mut Egress) -> usize {
+        self.segmentation.on_load();
+        let segmentation = self.segmentation.is_on();
         while self.messages.len() < BATCH
             && let Some(departure) = egress.take_ready()
         {
             let index = self.departures.len();
-            let train = (self.segmentation.on && departure.segments() > 1).then_some(departure.segment_bytes);
+            let train = (segmentation && departure.segments() > 1).then_some(departure.segment_bytes);
             self.labels[index].write(socket, &departure.path, train);
             let message_bytes = if train.is_some() { departure.len } else { departure.segment_bytes };
             for bytes in egress.bytes(&departure).chunks(message_bytes) {
@@ -175,20 +178,28 @@ impl fmt::Debug for Outbox {
 /// Whether trains leave as segmented sends.
 ///
 /// A path whose MTU is below the segment size refuses by itself, and one receiver must not slow down the others; so only
-/// refusals without a success between them switch segmentation off for good.
+/// refusals without a success between them switch segmentation off, and not for good: they may all have been one
+/// receiver's, who was alone.
 #[derive(Debug)]
 pub(super) struct Segmentation {
-    on: bool,
+    known: bool,
     refused_in_a_row: u32,
+    /// Loads that are still sent packet by packet.
+    pause: u32,
 }
 
 /// After so many refusals it is the kernel or the device, not a path.
 const REFUSED_IN_A_ROW_MAX: u32 = 32;
+/// After so many loads, some seconds of a busy worker, one train is tried again.
+const PAUSE_LOADS: u32 = 4096;
 
 impl Segmentation {
-    #[cfg(test)]
     pub(super) fn is_on(&self) -> bool {
-        self.on
+        self.known && self.pause == 0
+    }
+
+    fn on_load(&mut self) {
+        self.pause = self.pause.saturating_sub(1);
     }
 
     fn accepted(&mut self) {
@@ -199,7 +210,8 @@ impl Segmentation {
     fn refused(&mut self) {
         self.refused_in_a_row += 1;
         if self.refused_in_a_row >= REFUSED_IN_A_ROW_MAX {
-            self.on = false;
+            self.refused_in_a_row -= 1;
+            self.pause = PAUSE_LOADS;
         }
     }
 }
@@ -305,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_refuses_every_train_is_not_asked_again() {
+    fn a_kernel_that_refuses_every_train_is_seldom_asked_again() {
         let (socket, peer, path) = loopback();
         socket.refuse_segmentation().unwrap();
         let mut outbox = Outbox::new(&socket, false);
@@ -321,11 +333,17 @@ mod tests {
         }
         assert!(!outbox.segmentation.is_on());
         assert_eq!(egress.free_blocks(), 4);
+        for _ in 0..PAUSE_LOADS {
+            outbox.segmentation.on_load();
+        }
+        assert!(outbox.segmentation.is_on(), "it may have been one receiver's path");
+        outbox.segmentation.refused();
+        assert!(!outbox.segmentation.is_on(), "one more refusal is enough");
     }
 
     #[test]
     fn a_success_between_refusals_keeps_segmentation_on() {
-        let mut segmentation = Segmentation { on: true, refused_in_a_row: 0 };
+        let mut segmentation = Segmentation { known: true, refused_in_a_row: 0, pause: 0 };
         for _ in 0..10 * REFUSED_IN_A_ROW_MAX {
             segmentation.refused();
             segmentation.accepted();

@@ -86,7 +86,11 @@ impl Doorman {
 
     /// To be called at [`Doorman::next_timeout`]; earlier does no harm.
     pub(crate) fn on_timeout(&mut self, now: Instant) {
-        while let Some((at, seat)) = self.timeouts.first().copied().filter(|(at, _)| *at <= now) {
+        // One that wants to be asked at once again has its turn the next time.
+        for _ in 0..self.timeouts.len() {
+            let Some((at, seat)) = self.timeouts.first().copied().filter(|(at, _)| *at <= now) else {
+                return;
+            };
             self.timeouts.pop_first();
             if let Some(handshake) = self.handshakes.get_mut(&seat) {
                 handshake.on_timeout(now);
