@@ -17,7 +17,8 @@ pub struct Plan {
     pub contestants: Vec<String>,
     pub rounds: usize,
     pub seconds: f64,
-    pub server_core: usize,
+    /// All of every server; the floor has the first.
+    pub server_cores: Vec<usize>,
     pub generator_cores: Vec<usize>,
     pub saal: PathBuf,
     pub floor: PathBuf,
@@ -122,14 +123,15 @@ async fn enter(plan: &Plan, scenario: &Scenario, name: &str) -> Result<Contestan
         if scenario.publishers_receive {
             arguments.push("--exclude-own".to_owned());
         }
-        let (process, port) = server::spawn_floor(&plan.floor, plan.server_core, &arguments)?;
+        let core = *plan.server_cores.first().ok_or("no core for the server")?;
+        let (process, port) = server::spawn_floor(&plan.floor, core, &arguments)?;
         let crowd = Crowd::on_floor(&mut engine, port, scenario).await?;
         (process, crowd, None)
     } else {
         let mut set = settings(name)?;
         set.extend(plan.set.iter().cloned());
         let Spawned { process, url, admin, account, password } =
-            server::spawn(&plan.saal, &[plan.server_core], &set)?;
+            server::spawn(&plan.saal, &plan.server_cores, &set)?;
         let server = Server::sign_in(&url, &account, &password).await?;
         let crowd = Crowd::on_server(&mut engine, &server, scenario, &Certificate::generate()).await?;
         (process, crowd, Some(admin))
@@ -215,7 +217,7 @@ pub fn runs(plan: &Plan, scenario: &Scenario, rows: &[Row]) -> Vec<Run> {
     let run = |contestant: &str, step: &Step| Run {
         steps: vec![step.clone()],
         knee: Some(0),
-        ..run::empty(scenario, contestant, &[plan.server_core], plan.seconds)
+        ..run::empty(scenario, contestant, &plan.server_cores, plan.seconds)
     };
     rows.iter().flat_map(|row| row.steps.iter().map(move |step| run(&row.contestant, step))).collect()
 }
@@ -272,7 +274,10 @@ mod tests {
     #[test]
     fn the_table_quotes_ratios() {
         let text = table(&[row("sendto", &[8000.0]), row("floor", &[1600.0])]);
-        assert!(text.contains("| sendto | 8000 | ± 0.0 % | 5.00 | 1.00 | - | 0 | 99.9000 % | 0.0 % |"), "{text}");
+        assert!(
+            text.contains("| sendto | 8000 | ± 0.0 % | 5.00 | 1.00 | - | 0 | 99.9000 % | 0.0 % |"),
+            "{text}"
+        );
     }
 
     #[test]

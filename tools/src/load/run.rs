@@ -21,6 +21,7 @@ pub struct Setup<'a> {
     pub contestant: String,
     pub seconds: f64,
     pub ramp: bool,
+    pub cpu_only: bool,
 }
 
 /// Runs every step; `say` hears of each.
@@ -118,6 +119,7 @@ async fn step(
     let duration = Duration::from_secs_f64(seconds);
     let certificate = Certificate::generate();
     let mut engine = Engine::start(setup.generator_cores)?;
+    engine.cpu_only = setup.cpu_only;
     say(&format!("{}: {} participants, baseline", scenario.name, scenario.participants()));
     let crowd = Crowd::on_echo(&mut engine, setup.server_cores, scenario).await?;
     let baseline = engine.measure(scenario, duration.min(Duration::from_secs(3)), None).await;
@@ -247,7 +249,8 @@ pub fn machine() -> Machine {
     let memory_kib: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
     Machine {
         cpu: field(&read("/proc/cpuinfo"), "model name"),
-        cores: cpu::cores().len(),
+        // Not those that the generator kept for itself.
+        cores: read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count().max(1),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         memory_bytes: memory_kib * 1024,
     }
