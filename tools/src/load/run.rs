@@ -141,6 +141,12 @@ async fn step(
             );
             let (measured, failed) = tokio::join!(engine.measure(scenario, duration, setup.pid), elsewhere);
             let failed = failed?;
+            if failed * 20 > joins.count {
+                return Err(format!(
+                    "{failed} of {} joins failed: what was measured is no storm",
+                    joins.count
+                ));
+            }
             if failed > 0 {
                 say(&format!("{failed} of {} joins were refused or not answered", joins.count));
             }
