@@ -95,11 +95,9 @@ pub async fn compare(
             let row = &contestant.row;
             let Some(step) = row.steps.last() else { continue };
             let ns = step.server_cpu_ns_per_packet.unwrap_or_default();
-            let drops = match step.generator.socket_drops {
-                0 => String::new(),
-                drops => format!(", not counted: {drops} datagrams dropped at the generator's own sockets"),
-            };
-            say(&format!("round {}, {}: {ns:.0} ns per packet{drops}", round + 1, row.contestant));
+            let saturated = &step.generator.saturated;
+            let not_counted = saturated.as_ref().map_or(String::new(), |why| format!(", not counted: {why}"));
+            say(&format!("round {}, {}: {ns:.0} ns per packet{not_counted}", round + 1, row.contestant));
         }
     }
     let mut rows = Vec::new();
@@ -113,6 +111,7 @@ pub async fn compare(
 
 async fn enter(plan: &Plan, scenario: &Scenario, name: &str) -> Result<Contestant, String> {
     let mut engine = Engine::start(&plan.generator_cores)?;
+    engine.cpu_only = true;
     let row = Row {
         contestant: name.to_owned(),
         rounds_ns: Vec::new(),
@@ -147,8 +146,7 @@ async fn enter(plan: &Plan, scenario: &Scenario, name: &str) -> Result<Contestan
 }
 
 impl Contestant {
-    /// Late sends and a busy generator do not make the server's own processor time wrong; packets that the generator
-    /// failed to take do.
+    /// A busy generator does not make the server's own processor time wrong; packets that it bunches or fails to take do.
     async fn round(&mut self, scenario: &Scenario, duration: Duration) -> Result<(), String> {
         // The caches are another contestant's, and ticks and padding follow the load.
         const WARM_UP: Duration = Duration::from_millis(500);
@@ -162,8 +160,7 @@ impl Contestant {
             return Err(format!("{name}: {} packets were not what was sent", measured.corrupt));
         }
         let ns = cpu_per_packet(&measured).ok_or_else(|| format!("{name} delivered nothing"))?;
-        // What the generator dropped the server paid for and nobody counted.
-        if measured.generator.socket_drops == 0 {
+        if measured.generator.saturated.is_none() {
             self.row.rounds_ns.push(ns);
         }
         self.row.delivered += measured.delivered;
