@@ -88,7 +88,7 @@ fn drops_at_the_generators_own_sockets_are_its_own_fault() {
     }
     let socket_drops = cpu::socket_drops(&[address.port()]) - before;
     let generator = Generator { socket_drops, ..Generator::default() };
-    assert!(engine::saturated(&generator, 100, 0).is_some_and(|why| why.contains("own sockets")));
+    assert!(engine::saturated(&generator, 100, 0, false).is_some_and(|why| why.contains("own sockets")));
 }
 
 /// A million packets a second from one thread: no machine seals and sends as many.

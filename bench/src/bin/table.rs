@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use saal_tools::load::result::{Report, Run};
+use saal_tools::load::result::{Ended, Quantiles, Report, Run, Step};
 use serde_json::Value;
 
 /// Prints results of load runs beside their targets.
@@ -39,8 +39,14 @@ type Costs = BTreeMap<String, f64>;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut failed = false;
+    let mut whole = Vec::new();
     for path in &arguments.reports {
         match read(path) {
+            Ok(report)
+                if report.runs.iter().all(|run| run.contestant == "server" || run.scenario == "rooms") =>
+            {
+                whole.extend(report.runs);
+            }
             Ok(report) => print_report(&report),
             Err(error) => {
                 eprintln!("saal-bench-table: {}: {error}", path.display());
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
             }
         }
     }
+    whole.iter().for_each(print_run);
+    print_cores(&whole);
     if let Some(directory) = &arguments.criterion {
         print_criterion(directory);
     }
@@ -76,18 +84,70 @@ fn print_report(report: &Report) {
             );
         }
         for run in runs {
-            for sentence in run.steps.iter().filter_map(|step| step.generator.saturated.as_ref()) {
-                println!("{shape:<12} {:<13} not counted: {sentence}", run.contestant);
+            for step in &run.steps {
+                if !is_counted(step) {
+                    let lost = format!("{} of {} packets", step.delivered, step.expected);
+                    let why = step.generator.saturated.as_ref().unwrap_or(&lost);
+                    println!("{shape:<12} {:<13} a round not counted: {why}", run.contestant);
+                }
             }
         }
     }
 }
 
-/// Rounds in which the generator was the bottleneck do not count.
+/// What one server did: latency at three quarters of its knee, or a room beside a storm of joins.
+fn print_run(run: &Run) {
+    let name = &run.scenario;
+    let verdict = |met: bool| if met { "met" } else { "MISSED" };
+    if let (true, [alone, beside]) = (["join-storm", "churn"].contains(&name.as_str()), &run.steps[..]) {
+        let (before_us, after_us) = (alone.latency.p99_us, beside.latency.p99_us);
+        println!(
+            "{name:<12} p99 {before_us} us, beside the storm {after_us} us, {} packets lost: at most 1.5 x and none lost: {}",
+            beside.lost,
+            verdict(2 * after_us <= 3 * before_us && beside.lost == 0)
+        );
+    }
+    if let Some(step) = run.at_three_quarters() {
+        let above = |of: fn(&Quantiles) -> u64| of(&step.latency).saturating_sub(of(&step.baseline));
+        let [p50, p99, p999] = [above(|of| of.p50_us), above(|of| of.p99_us), above(|of| of.p999_us)];
+        let knee = run.carried().map_or(0, |step| step.participants);
+        let limit =
+            if run.ended == Ended::ServerAtLimit { "the knee" } else { "the most that could be tried" };
+        println!(
+            "{name:<12} {} participants, near 75 % of {limit} ({knee}): p50 {p50} p99 {p99} p99.9 {p999} us above the \
+             baseline: at most 300, 1000, 3000: {}",
+            step.participants,
+            verdict(p50 <= 300 && p99 <= 1000 && p999 <= 3000)
+        );
+    }
+}
+
+/// Two cores do the work of 1.9 if a packet costs at most 2 / 1.9 of what it costs on one.
+fn print_cores(runs: &[Run]) {
+    let cost = |cores: usize| {
+        let runs = runs.iter().filter(|run| run.scenario == "rooms" && run.server_cores.len() == cores);
+        let steps = runs.flat_map(|run| &run.steps).filter(|step| is_counted(step));
+        median(steps.filter_map(|step| step.server_cpu_ns_per_packet).collect())
+    };
+    let Some((one, two)) = cost(1).zip(cost(2)) else { return };
+    let times = 2.0 * one / two;
+    let met = if times >= 1.9 { "met" } else { "MISSED" };
+    println!(
+        "rooms        {one:.0} ns on one core, {two:.0} ns on two: {times:.2} x one core, at least 1.9: {met}"
+    );
+}
+
+/// The generator kept up, and nothing is missing: a server that loses packets does other work than its rivals.
+fn is_counted(step: &Step) -> bool {
+    const LOSS_MAX: f64 = 0.001;
+    step.generator.saturated.is_none() && step.lost as f64 <= LOSS_MAX * step.expected as f64
+}
+
+/// Rounds that count.
 fn costs(runs: &[&Run]) -> Costs {
     let mut rounds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for run in runs {
-        let steps = run.steps.iter().filter(|step| step.generator.saturated.is_none());
+        let steps = run.steps.iter().filter(|step| is_counted(step));
         let costs = steps.filter_map(|step| step.server_cpu_ns_per_packet);
         rounds.entry(run.contestant.clone()).or_default().extend(costs);
     }

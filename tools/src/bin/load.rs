@@ -63,6 +63,9 @@ struct Run {
     /// Grow to the knee, by the scenario's own rule
     #[arg(long)]
     ramp: bool,
+    /// Report processor time also where the generator was late or busy; latency is then partly its own
+    #[arg(long, conflicts_with_all = ["ramp", "html"])]
+    cpu_only: bool,
     /// Write the report as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -154,7 +157,11 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
     let scenario = Scenario::load(&arguments.scenario)?;
     let (server_cores, generator_cores) = arguments.placing.cores();
     cpu::pin(&generator_cores);
-    let mut say = |line: &str| eprintln!("{line}");
+    let mut last = String::new();
+    let mut say = |line: &str| {
+        eprintln!("{line}");
+        line.clone_into(&mut last);
+    };
     // Ends when this function does.
     let mut spawned: Option<Spawned> = None;
     let (server, pid, server_cores) = match &arguments.server {
@@ -187,6 +194,7 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
         contestant: "server".to_owned(),
         seconds: arguments.seconds,
         ramp: arguments.ramp,
+        cpu_only: arguments.cpu_only,
     };
     let began = unix_s();
     let run = run::run(&setup, &scenario, &mut say).await?;
@@ -194,7 +202,7 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
     let at_limit = run::is_about_nothing(&run);
     let report = report(began, vec![run]);
     if at_limit {
-        eprintln!("saal-load: the generator was the bottleneck, so there is nothing to report");
+        eprintln!("saal-load: nothing to report: {last}");
         return Ok(ExitCode::from(GENERATOR_AT_LIMIT));
     }
     write(&report, arguments.json.as_deref(), arguments.html.as_deref())?;
@@ -210,7 +218,7 @@ async fn compare_all(arguments: Compare) -> Result<ExitCode, String> {
         contestants: arguments.contestants,
         rounds: arguments.rounds,
         seconds: arguments.seconds,
-        server_core: *server_cores.first().ok_or("no core for the server")?,
+        server_cores,
         generator_cores,
         offload: arguments.placing.offload,
         saal: arguments.spawn.unwrap_or_else(|| server::beside("saal")),

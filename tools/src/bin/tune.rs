@@ -341,6 +341,7 @@ fn load_arguments(
         }
     }
     arguments.extend([
+        "--cpu-only".to_owned(),
         "--seconds".to_owned(),
         seconds.to_string(),
         "--json".to_owned(),

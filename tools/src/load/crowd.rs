@@ -298,6 +298,9 @@ impl Crowd {
                 present.pop_front();
             }
         }
+        // Who was answered and has no connection has not joined either.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        failed += engine.states().iter().filter(|state| !state.connected).count();
         present.iter().for_each(|(_, number, _)| engine.remove(*number));
         for room in &rooms {
             server.close_room(room).await;

@@ -23,6 +23,7 @@ pub struct Setup<'a> {
     pub contestant: String,
     pub seconds: f64,
     pub ramp: bool,
+    pub cpu_only: bool,
 }
 
 /// Runs every step; `say` hears of each.
@@ -120,6 +121,7 @@ async fn step(
     let duration = Duration::from_secs_f64(seconds);
     let certificate = Certificate::generate();
     let mut engine = Engine::start(setup.generator_cores, setup.offload)?;
+    engine.cpu_only = setup.cpu_only;
     say(&format!("{}: {} participants, baseline", scenario.name, scenario.participants()));
     let crowd = Crowd::on_echo(&mut engine, setup.server_cores, scenario).await?;
     let baseline = engine.measure(scenario, duration.min(Duration::from_secs(3)), None).await;
@@ -141,6 +143,12 @@ async fn step(
             );
             let (measured, failed) = tokio::join!(engine.measure(scenario, duration, setup.pid), elsewhere);
             let failed = failed?;
+            if failed * 20 > joins.count {
+                return Err(format!(
+                    "{failed} of {} joins failed: what was measured is no storm",
+                    joins.count
+                ));
+            }
             if failed > 0 {
                 say(&format!("{failed} of {} joins were refused or not answered", joins.count));
             }
@@ -249,7 +257,8 @@ pub fn machine() -> Machine {
     let memory_kib: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
     Machine {
         cpu: field(&read("/proc/cpuinfo"), "model name"),
-        cores: cpu::cores().len(),
+        // Not those that the generator kept for itself.
+        cores: read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count().max(1),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         memory_bytes: memory_kib * 1024,
     }
