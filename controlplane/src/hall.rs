@@ -42,6 +42,8 @@ pub(crate) enum Note {
 struct Failures {
     per_client: Table,
     per_room: Table,
+    /// Of media tokens. Apart, because nobody can guess one: whoever sends wrong ones must not spend what guests have.
+    tokens_per_client: Table,
 }
 
 /// Notes to one participant; whoever does not read for this long is gone.
@@ -61,6 +63,7 @@ impl Hall {
             failures: RefCell::new(Failures {
                 per_client: Table::new(FAILURES_PER_CLIENT, WINDOW),
                 per_room: Table::new(FAILURES_PER_ROOM, WINDOW),
+                tokens_per_client: Table::new(FAILURES_PER_CLIENT, WINDOW),
             }),
             refusals: Cell::default(),
             videos_refused: Cell::default(),
@@ -154,6 +157,15 @@ impl Hall {
         failures.per_room.charge(now, &Key::Name(room.as_bytes()));
     }
 
+    /// Counts a wrong media token; false when this client has sent enough of them.
+    pub(crate) fn on_wrong_token(&self, client: ClientAddr) -> bool {
+        let (now, key) = (Instant::now(), Key::Client(client));
+        let tokens = &mut self.failures.borrow_mut().tokens_per_client;
+        let is_spent = tokens.is_spent(now, &key);
+        tokens.charge(now, &key);
+        !is_spent
+    }
+
     pub(crate) fn on_refused(&self, reason: Refused) {
         let mut refusals = self.refusals.get();
         refusals[reason as usize] += 1;
@@ -192,6 +204,7 @@ impl Hall {
         let mut failures = self.failures.borrow_mut();
         failures.per_client.turn(now);
         failures.per_room.turn(now);
+        failures.tokens_per_client.turn(now);
     }
 
     fn say(&self, participant: ParticipantId, message: &ServerMessage) {
@@ -302,6 +315,15 @@ mod tests {
             hall.join(Join { room: ROOM, participant, name: name.into(), account: None, kind }).unwrap();
         }
         hall
+    }
+
+    #[test]
+    fn wrong_media_tokens_keep_no_guest_out() {
+        let hall = hall();
+        let client = ClientAddr::new("192.0.2.1".parse().unwrap());
+        let tokens = (0..10 * FAILURES_PER_ROOM).filter(|_| hall.on_wrong_token(client)).count();
+        assert_eq!(tokens, usize::from(FAILURES_PER_CLIENT));
+        assert!(hall.may_try(client, RoomName::new("hall").unwrap().key()));
     }
 
     fn report(hall: &Hall, busy_percent: u8) {

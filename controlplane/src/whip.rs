@@ -176,11 +176,10 @@ fn admit(server: &Server, headers: &HeaderMap, client: ClientAddr, room: &str) -
     if let Some(room) = token.and_then(|token| hall.rooms(|rooms| rooms.media_entrance(name.key(), &token))) {
         return Ok(room);
     }
-    if !hall.may_try(client, name.key()) {
-        return Err(No(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"));
+    match hall.on_wrong_token(client) {
+        true => Err(refused(server, Refused::NotAdmitted)),
+        false => Err(No(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts")),
     }
-    hall.on_failure(client, name.key());
-    Err(refused(server, Refused::NotAdmitted))
 }
 
 fn negotiate(server: &Server, door: Door, body: &[u8]) -> Result<Negotiated, No> {

@@ -56,7 +56,9 @@ fn find(tables: [&str; 2], state: &str, port: u16) -> Option<Holder> {
             fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket.as_str())
         };
         if files.flatten().any(has_it) {
-            return Some(Holder { name: line(process.path().join("comm"))?, process: number });
+            // A process chooses its own name; a terminal obeys control characters.
+            let name = line(process.path().join("comm"))?.replace(|c: char| c.is_control(), "?");
+            return Some(Holder { name, process: number });
         }
     }
     None
