@@ -211,7 +211,10 @@ async fn run(arguments: Run) -> Result<ExitCode, String> {
 }
 
 async fn compare_all(arguments: Compare) -> Result<ExitCode, String> {
-    let scenario = Scenario::load(&arguments.scenario)?;
+    let mut scenario = Scenario::load(&arguments.scenario)?;
+    if arguments.placing.offload {
+        scenario.name.push_str(" offload");
+    }
     let (server_cores, generator_cores) = arguments.placing.cores();
     cpu::pin(&generator_cores);
     let plan = Plan {
