@@ -76,7 +76,17 @@ async fn one_more(
     with_joins: bool,
     say: &mut dyn FnMut(&str),
 ) -> Result<bool, String> {
-    let step = step(setup, scenario, with_joins, say).await?;
+    // Something else that used the generator's cores for a moment is gone in the next.
+    const ATTEMPTS: usize = 3;
+    let mut attempt = 1;
+    let step = loop {
+        let step = step(setup, scenario, with_joins, say).await?;
+        match &step.generator.saturated {
+            Some(why) if attempt < ATTEMPTS => say(&format!("{why}; once more")),
+            Some(_) | None => break step,
+        }
+        attempt += 1;
+    };
     say(&step.generator.saturated.clone().unwrap_or_else(|| line(&step)));
     Ok(keep(run, step, &scenario.limits))
 }
