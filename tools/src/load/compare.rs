@@ -204,7 +204,8 @@ impl Row {
 
     /// Of a delivered packet with everything above UDP: contestants are comparable only if it is about the same.
     pub fn bytes_per_packet(&self) -> f64 {
-        let bytes: f64 = self.steps.iter().map(|step| step.delivered_bps as f64 / 8.0 * step.seconds).sum();
+        let of_step = |step: &Step| step.delivered_bps as f64 / 8.0 * step.seconds;
+        let bytes = self.steps.iter().map(of_step).fold(0.0, |sum, bytes| sum + bytes);
         bytes / self.delivered.max(1) as f64
     }
 
