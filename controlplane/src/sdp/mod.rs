@@ -180,10 +180,13 @@ fn role_of(
     Role::Slot(media.slots.len() - 1)
 }
 
-/// One id per extension for the whole bundle; a line that uses another id for it goes without.
+/// One id per extension and one extension per id for the whole bundle (RFC 8843 §14): a line that uses another id for
+/// it, or an id that is something else, goes without.
 fn learn_extensions(line: &Line, is_source: bool, ids: &mut ExtensionIds) {
     for offered in accepted_extensions(line, is_source) {
-        offered.extension.place(ids).get_or_insert(offered.id);
+        if !Extension::ALL.iter().any(|(known, _)| *known.place(ids) == Some(offered.id)) {
+            offered.extension.place(ids).get_or_insert(offered.id);
+        }
     }
 }
 
