@@ -144,7 +144,7 @@ fn an_id_that_means_two_extensions_in_one_bundle_keeps_the_first_meaning() {
     let level = "a=extmap:2 urn:ietf:params:rtp-hdrext:ssrc-audio-level";
     let time = "a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
     let offer = with_lines(&[("audio", "sendonly", &[level]), ("video", "sendonly", &[time])]);
-    let sources = sources_by_order(&parse(&offer).unwrap());
+    let sources = sources_by_order(&parse(&offer).unwrap()).unwrap();
     let (media, _, answer) = agree_on(&offer, &sources, &mut HeldSsrcs::default(), LIMITS).unwrap();
     assert_eq!((media.extensions.audio_level, media.extensions.abs_send_time), (Some(2), None));
     assert!(answer.contains(level));
@@ -154,17 +154,20 @@ fn an_id_that_means_two_extensions_in_one_bundle_keeps_the_first_meaning() {
 #[test]
 fn sources_in_the_order_of_their_lines_are_microphone_camera_and_screen() {
     let of = |lines: &[(&str, &str, &[&str])]| {
-        let sources = sources_by_order(&parse(&with_lines(lines)).unwrap());
-        sources.into_iter().map(|(mid, kind)| (mid.as_bytes()[0] - b'0', kind)).collect::<Vec<_>>()
+        let sources = sources_by_order(&parse(&with_lines(lines)).unwrap())?;
+        Ok(sources.into_iter().map(|(mid, kind)| (mid.as_bytes()[0] - b'0', kind)).collect::<Vec<_>>())
     };
     use SourceKind::{Camera, Microphone, Screen};
     let (video, audio): ((_, _, &[&str]), (_, _, &[&str])) =
         (("video", "sendonly", &[]), ("audio", "sendonly", &[]));
-    assert_eq!(of(&[audio, video]), [(0, Microphone), (1, Camera)]);
-    assert_eq!(of(&[video, audio, video]), [(0, Camera), (1, Microphone), (2, Screen)]);
-    assert_eq!(of(&[video, video, video, audio, audio]), [(0, Camera), (1, Screen), (3, Microphone)]);
+    assert_eq!(of(&[audio, video]), Ok(vec![(0, Microphone), (1, Camera)]));
+    assert_eq!(of(&[video, audio, video]), Ok(vec![(0, Camera), (1, Microphone), (2, Screen)]));
     let both = ("video", "sendrecv", &[] as &[&str]);
-    assert_eq!(of(&[("audio", "recvonly", &[]), ("video", "inactive", &[]), both]), [(2, Camera)]);
+    assert_eq!(of(&[("audio", "recvonly", &[]), ("video", "inactive", &[]), both]), Ok(vec![(2, Camera)]));
+    assert_eq!(of(&[("application", "sendrecv", &[]), audio]), Ok(vec![(1, Microphone)]));
+    for too_many in [&[video, video, video][..], &[audio, audio]] {
+        assert_eq!(of(too_many), Err(BadOffer::UnknownSource), "no half of a stream");
+    }
 }
 
 #[test]
