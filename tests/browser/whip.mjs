@@ -22,7 +22,8 @@ describe(`WHIP and WHEP over ${io}`, () => {
     server = await startServer({ io });
     chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
     ({ page } = await openTab(chromium));
-    await page.goto(server.url);
+    // The wires are seconds old: Chromium may break off what it began before it saw the last address of its host.
+    await until('the page', () => page.goto(server.url).then(() => true));
     await fill(page, 'account', ACCOUNT);
     await fill(page, 'password', server.password);
     await click(page, 'sign-in');
