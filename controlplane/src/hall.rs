@@ -138,6 +138,15 @@ impl Hall {
         refused
     }
 
+    /// Whether somebody may come with so many cameras and screens switched on.
+    pub(crate) fn takes_videos(&self, room: RoomId, videos: usize) -> bool {
+        let takes = videos == 0 || self.media.takes_video(room);
+        if !takes {
+            self.videos_refused.set(self.videos_refused.get() + videos as u64);
+        }
+        takes
+    }
+
     /// Cameras and screens that a full worker did not take.
     pub(crate) fn videos_refused(&self) -> u64 {
         self.videos_refused.get()

@@ -187,7 +187,9 @@ fn negotiate(server: &Server, door: Door, body: &[u8]) -> Result<Negotiated, No>
     let offer = sdp::parse(text).map_err(bad_offer)?;
     let rooms = &server.config.rooms;
     let (sources, limits) = match door {
-        Door::Whip => (sdp::sources_by_order(&offer), sdp::SlotLimits { audio: 0, video: 0 }),
+        Door::Whip => {
+            (sdp::sources_by_order(&offer).map_err(bad_offer)?, sdp::SlotLimits { audio: 0, video: 0 })
+        }
         Door::Whep => {
             let limits = sdp::SlotLimits { audio: rooms.viewer_audio_slots, video: rooms.viewer_video_slots };
             (Vec::new(), limits)
@@ -197,7 +199,7 @@ fn negotiate(server: &Server, door: Door, body: &[u8]) -> Result<Negotiated, No>
     let fresh = &mut || server.hall.media.ssrc();
     let (spec, roles) = sdp::negotiate(&offer, &sources, &mut held, limits, fresh).map_err(bad_offer)?;
     if spec.sources.is_empty() && spec.slots.is_empty() {
-        return Err(No(StatusCode::NOT_ACCEPTABLE, "nothing-in-common"));
+        return Err(No(StatusCode::UNPROCESSABLE_ENTITY, "nothing-in-common"));
     }
     Ok(Negotiated { offer, spec, roles })
 }
@@ -212,6 +214,10 @@ fn enter(
 ) -> Result<(String, mpsc::Receiver<Note>), Refused> {
     let Negotiated { offer, spec, roles } = negotiated;
     let hall = &server.hall;
+    let videos = spec.sources.iter().filter(|source| source.kind.media() == MediaKind::Video).count();
+    if !hall.takes_videos(room, videos) {
+        return Err(Refused::Busy);
+    }
     let kind = match door {
         Door::Whip => Kind::Stream,
         Door::Whep => Kind::Viewer,
@@ -287,7 +293,6 @@ fn end(server: &Server, headers: &HeaderMap, door: Door, id: &str) -> Result<(),
 
 fn options(allowed: &'static str) -> Answer {
     let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::NO_CONTENT;
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     if allowed.contains("POST") {
         answer.headers_mut().insert("accept-post", HeaderValue::from_static(SDP));
@@ -401,5 +406,48 @@ impl Screens {
         };
         let is_changed = self.slots.iter().map(|(_, shown)| *shown).ne(before);
         is_changed.then(|| self.slots.iter().filter_map(wish).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use saal_dataplane::id::{Mid, Ssrc};
+    use saal_dataplane::link::SlotSpec;
+
+    use super::*;
+
+    const ADA: Picture = (ParticipantId(1), SourceKind::Camera);
+    const BOB: Picture = (ParticipantId(2), SourceKind::Camera);
+    const EVE: Picture = (ParticipantId(3), SourceKind::Screen);
+
+    /// A viewer with a slot for each of these.
+    fn screens(kinds: &[MediaKind]) -> Screens {
+        let slot = |&kind| {
+            let mid = Mid::new(b"0").expect("it is short");
+            SlotSpec { mid, kind, ssrc: Ssrc(1), rtx_ssrc: None, codecs: Vec::new() }
+        };
+        Screens::new(&MediaSpec { slots: kinds.iter().map(slot).collect(), ..MediaSpec::default() })
+    }
+
+    fn shown(wishes: Option<Vec<Wish>>) -> Option<Vec<(u16, Picture)>> {
+        Some(wishes?.iter().map(|wish| (wish.slot.0.into(), (wish.from, wish.source))).collect())
+    }
+
+    #[test]
+    fn a_picture_stays_in_its_slot_while_others_come_and_go() {
+        let mut screens = screens(&[MediaKind::Audio, MediaKind::Video, MediaKind::Video]);
+        assert_eq!(shown(screens.show(&[ADA, BOB])), Some(vec![(1, ADA), (2, BOB)]));
+        assert_eq!(shown(screens.show(&[BOB])), Some(vec![(2, BOB)]));
+        assert_eq!(shown(screens.show(&[BOB, EVE])), Some(vec![(1, EVE), (2, BOB)]));
+        assert_eq!(shown(screens.show(&[])), Some(vec![]), "nothing is a wish, too");
+    }
+
+    #[test]
+    fn a_picture_without_a_slot_waits_for_one_and_changes_nothing_meanwhile() {
+        let mut screens = screens(&[MediaKind::Video]);
+        assert_eq!(shown(screens.show(&[])), None);
+        assert_eq!(shown(screens.show(&[ADA])), Some(vec![(0, ADA)]));
+        assert_eq!(shown(screens.show(&[ADA, BOB])), None);
+        assert_eq!(shown(screens.show(&[BOB])), Some(vec![(0, BOB)]));
     }
 }

@@ -223,3 +223,24 @@ fn speakers_are_told_to_their_room_only() {
     let message = ServerMessage::Speakers { participants: vec![Id(BOB), Id(ADA)] };
     assert_eq!(outputs(&mut rooms), [Output::Tell { to: vec![ADA, BOB], message }]);
 }
+
+#[test]
+fn streams_and_viewers_are_numbered_apart_and_a_number_is_free_again_when_its_owner_has_left() {
+    let (mut rooms, now) = (rooms(), Instant::now());
+    open(&mut rooms, now, HALL, "hall").unwrap();
+    let number = |rooms: &mut Rooms, participant, kind| {
+        let participant = ParticipantId(participant);
+        let join = Join { room: HALL, participant, kind, name: String::new(), account: None };
+        rooms.join(now, join).unwrap();
+        let joined = outputs(rooms).into_iter().rev().find_map(|output| match output {
+            Output::Tell { message: ServerMessage::Joined { participant }, .. } => Some(participant.name),
+            _ => None,
+        });
+        joined.unwrap()
+    };
+    assert_eq!(number(&mut rooms, 1, Kind::Stream), "1");
+    assert_eq!(number(&mut rooms, 2, Kind::Stream), "2");
+    assert_eq!(number(&mut rooms, 3, Kind::Viewer), "1");
+    rooms.leave(ParticipantId(1));
+    assert_eq!(number(&mut rooms, 4, Kind::Stream), "1", "whoever comes back is the same to those who watch");
+}

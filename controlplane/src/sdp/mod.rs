@@ -135,15 +135,17 @@ pub(crate) fn negotiate(
 }
 
 /// What the sending lines carry, for clients that cannot say: the first sound is a microphone, the first picture a
-/// camera, the second a screen.
-pub(crate) fn sources_by_order(offer: &Offer) -> Vec<(Mid, SourceKind)> {
+/// camera, the second a screen. A sound or a picture that cannot be one of them is an error: nobody would notice that half
+/// a stream is missing (RFC 9725 §4.4.3).
+pub(crate) fn sources_by_order(offer: &Offer) -> Result<Vec<(Mid, SourceKind)>, BadOffer> {
     let mut left = SourceKind::ALL.to_vec();
-    let source = |line: &Line| {
-        let sends = line.is_usable && line.direction.sends() && !line.codecs.is_empty();
-        let index = left.iter().position(|source| sends && Some(source.media()) == line.kind)?;
-        Some((line.mid, left.remove(index)))
+    let mut source = |line: &Line| {
+        let index = left.iter().position(|source| Some(source.media()) == line.kind);
+        let index = index.filter(|_| !line.codecs.is_empty()).ok_or(BadOffer::UnknownSource)?;
+        Ok((line.mid, left.remove(index)))
     };
-    offer.lines.iter().filter_map(source).collect()
+    let sends = |line: &&Line| line.is_usable && line.direction.sends();
+    offer.lines.iter().filter(sends).map(&mut source).collect()
 }
 
 fn role_of(
@@ -180,10 +182,13 @@ fn role_of(
     Role::Slot(media.slots.len() - 1)
 }
 
-/// One id per extension for the whole bundle; a line that uses another id for it goes without.
+/// One id per extension and one extension per id for the whole bundle (RFC 8843 §14): a line that uses another id for
+/// it, or an id that is something else, goes without.
 fn learn_extensions(line: &Line, is_source: bool, ids: &mut ExtensionIds) {
     for offered in accepted_extensions(line, is_source) {
-        offered.extension.place(ids).get_or_insert(offered.id);
+        if !Extension::ALL.iter().any(|(known, _)| *known.place(ids) == Some(offered.id)) {
+            offered.extension.place(ids).get_or_insert(offered.id);
+        }
     }
 }
 

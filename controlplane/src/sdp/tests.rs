@@ -27,13 +27,22 @@ fn agree(
     held: &mut HeldSsrcs,
     limits: SlotLimits,
 ) -> Result<(MediaSpec, Vec<Role>, String), BadOffer> {
+    agree_on(text, &sources(), held, limits)
+}
+
+fn agree_on(
+    text: &str,
+    sources: &[(Mid, SourceKind)],
+    held: &mut HeldSsrcs,
+    limits: SlotLimits,
+) -> Result<(MediaSpec, Vec<Role>, String), BadOffer> {
     let offer = parse(text)?;
     let mut next = 1000 + 2 * held.0.len() as u32;
     let mut fresh = || {
         next += 1;
         Ssrc(next - 1)
     };
-    let (media, roles) = negotiate(&offer, &sources(), held, limits, &mut fresh)?;
+    let (media, roles) = negotiate(&offer, sources, held, limits, &mut fresh)?;
     let addresses: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
     let local = Local {
         ufrag: "ours",
@@ -47,6 +56,26 @@ fn agree(
     };
     let answer = write(&offer, &roles, &media, &local);
     Ok((media, roles, answer))
+}
+
+/// An offer of lines given by kind, direction and further attributes; the mids count from 0.
+fn with_lines(lines: &[(&str, &str, &[&str])]) -> String {
+    let mids: Vec<String> = (0..lines.len()).map(|mid| mid.to_string()).collect();
+    let mut offer = format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=ice-ufrag:them\r\n\
+         a=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 {}\r\na=setup:actpass\r\n",
+        mids.join(" "),
+        ["AB"; 32].join(":"),
+    );
+    for (mid, (kind, direction, more)) in mids.iter().zip(lines) {
+        let (pt, codec) = if *kind == "audio" { (96, "opus/48000/2") } else { (97, "VP8/90000") };
+        offer += &format!(
+            "m={kind} 9 UDP/TLS/RTP/SAVPF {pt}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\n\
+             a=rtpmap:{pt} {codec}\r\n"
+        );
+        more.iter().for_each(|line| offer += &format!("{line}\r\n"));
+    }
+    offer
 }
 
 fn refusal(text: &str) -> BadOffer {
@@ -108,6 +137,37 @@ fn a_firefox_offer_with_port_0_on_bundled_lines_is_taken_whole() {
     assert_eq!(media.sources[1].ssrcs.len(), 3);
     assert_eq!(media.sources[1].ssrcs[0], (Ssrc(2_950_291_873), Some(Ssrc(3_201_614_818))));
     assert!(answer.contains("a=extmap:9/recvonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"));
+}
+
+#[test]
+fn an_id_that_means_two_extensions_in_one_bundle_keeps_the_first_meaning() {
+    let level = "a=extmap:2 urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+    let time = "a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+    let offer = with_lines(&[("audio", "sendonly", &[level]), ("video", "sendonly", &[time])]);
+    let sources = sources_by_order(&parse(&offer).unwrap()).unwrap();
+    let (media, _, answer) = agree_on(&offer, &sources, &mut HeldSsrcs::default(), LIMITS).unwrap();
+    assert_eq!((media.extensions.audio_level, media.extensions.abs_send_time), (Some(2), None));
+    assert!(answer.contains(level));
+    assert!(!answer.contains(time));
+}
+
+#[test]
+fn sources_in_the_order_of_their_lines_are_microphone_camera_and_screen() {
+    let of = |lines: &[(&str, &str, &[&str])]| {
+        let sources = sources_by_order(&parse(&with_lines(lines)).unwrap())?;
+        Ok(sources.into_iter().map(|(mid, kind)| (mid.as_bytes()[0] - b'0', kind)).collect::<Vec<_>>())
+    };
+    use SourceKind::{Camera, Microphone, Screen};
+    let (video, audio): ((_, _, &[&str]), (_, _, &[&str])) =
+        (("video", "sendonly", &[]), ("audio", "sendonly", &[]));
+    assert_eq!(of(&[audio, video]), Ok(vec![(0, Microphone), (1, Camera)]));
+    assert_eq!(of(&[video, audio, video]), Ok(vec![(0, Camera), (1, Microphone), (2, Screen)]));
+    let both = ("video", "sendrecv", &[] as &[&str]);
+    assert_eq!(of(&[("audio", "recvonly", &[]), ("video", "inactive", &[]), both]), Ok(vec![(2, Camera)]));
+    assert_eq!(of(&[("application", "sendrecv", &[]), audio]), Ok(vec![(1, Microphone)]));
+    for too_many in [&[video, video, video][..], &[audio, audio]] {
+        assert_eq!(of(too_many), Err(BadOffer::UnknownSource), "no half of a stream");
+    }
 }
 
 #[test]
