@@ -40,13 +40,20 @@ describe('codecs', () => {
       await viewer.page.bringToFront();
       const decoded = () => viewer.page.evaluate(inbound);
       await until(`${FRAMES} frames decoded`, async () => ((await decoded())?.framesDecoded ?? 0) >= FRAMES, 30_000);
-      const { mimeType, framesDecoded, framesDropped, pliCount } = await decoded();
+      const { mimeType, framesDecoded, framesDropped, pliCount, packetsLost, packetsDiscarded = 0 } = await decoded();
       assert.equal(mimeType, codec);
       assert.ok(framesDropped <= framesDecoded / 10, `${framesDropped} of ${framesDecoded} dropped`);
       assert.ok(pliCount <= 2, `the decoder asked ${pliCount} times for a keyframe`);
+      assert.deepEqual({ packetsLost, packetsDiscarded }, { packetsLost: 0, packetsDiscarded: 0 });
       for (const { page } of [sender, viewer]) await page.close();
     });
   }
+
+  // What makes the tests above tests of padding, too.
+  test('pictures were padded on their way', () => {
+    const padded = [...server.metrics().matchAll(/^saal_padding_bytes_total\S* (\d+)$/mg)].map(([, bytes]) => Number(bytes));
+    assert.ok(padded.some((bytes) => bytes > 0), `padding in bytes: ${padded}`);
+  });
 });
 
 async function openRoom(browser) {

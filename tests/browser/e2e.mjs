@@ -104,9 +104,13 @@ describe(`a conference over ${io}`, () => {
   });
 
   step('the picture grows to the size that the tile has room for', async () => {
-    // 640x360 is sent in two layers; the small one alone would mean that the sender hears nothing of the path's capacity.
-    await until('the larger layer', async () => (await people.ada.page.evaluate(statistics, 'inbound-rtp'))
-      .some(({ kind, frameHeight }) => kind === 'video' && frameHeight >= 180) || 'small pictures only', 30_000);
+    // 640x360 is sent in two layers, of 180 and 360 lines; the small one alone would mean that the sender hears nothing of
+    // the path's capacity.
+    const { page } = people.ada;
+    await page.bringToFront(); // a page in the background is not laid out
+    await page.setViewport({ width: 1100, height: 640, deviceScaleFactor: 2 });
+    await until('the larger layer', async () => (await page.evaluate(statistics, 'inbound-rtp'))
+      .some(({ kind, frameHeight }) => kind === 'video' && frameHeight >= 360) || 'small pictures only', 30_000);
   });
 
   step('the media is sealed with AES-GCM', async () => {

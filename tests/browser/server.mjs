@@ -14,8 +14,8 @@ const HOST = process.env.SAAL_NETNS_SERVER;
 export const ADDRESS = '10.99.0.1';
 export const ACCOUNT = 'organizer';
 
-/** @param {{ io: 'uring' | 'mio' | 'auto', log?: string }} options */
-export async function startServer({ io, log = 'debug' }) {
+/** @param {{ io: 'uring' | 'mio' | 'auto', log?: string, media?: string }} options media: lines for that section */
+export async function startServer({ io, log = 'debug', media = '' }) {
   if (!HOST) throw new Error('run this through netns.sh');
   const directory = mkdtempSync(join(tmpdir(), 'saal-test-server-'));
   const config = join(directory, 'saal.toml');
@@ -27,6 +27,7 @@ self_signed = true
 [media]
 announce = ["${ADDRESS}"]
 io = "${io}"
+${media}
 [organizers]
 file = "${join(directory, 'organizers.toml')}"
 [log]
