@@ -18,6 +18,8 @@ use crate::id::Path;
 
 /// One worker's blocks.
 pub struct Egress {
+    /// Of all blocks, one behind the other. One allocation, so that the system gives memory only for what is used.
+    bytes: Box<[u8]>,
     blocks: Vec<Block>,
     /// Last in, first out: the block that left last is still in the cache.
     free: Vec<u32>,
@@ -50,7 +52,6 @@ pub struct Departure {
 }
 
 struct Block {
-    bytes: Box<[u8]>,
     path: Path,
     segment_bytes: usize,
     segments: usize,
@@ -69,7 +70,8 @@ impl Egress {
         let block_bytes = block_bytes.min(TRAIN_BYTES_MAX);
         let count = u32::try_from(blocks).unwrap_or(u32::MAX);
         Egress {
-            blocks: (0..count).map(|_| Block::new(block_bytes)).collect(),
+            bytes: vec![0; count as usize * block_bytes].into_boxed_slice(),
+            blocks: (0..count).map(|_| Block::new()).collect(),
             free: (0..count).rev().collect(),
             queue: VecDeque::with_capacity(blocks),
             turn: 1,
@@ -87,8 +89,7 @@ impl Egress {
         if len == 0 || len > self.block_bytes {
             return None;
         }
-        let continues =
-            train.turn == self.turn && self.blocks[train.block as usize].admits(path, len, self.segments_max);
+        let continues = train.turn == self.turn && self.admits(&self.blocks[train.block as usize], path, len);
         if !continues {
             train.block = self.free.pop()?;
             train.turn = self.turn;
@@ -100,7 +101,8 @@ impl Egress {
             block.segment_bytes = len;
         }
         train.reserved = len;
-        Some(&mut block.bytes[block.len..block.len + len])
+        let start = train.block as usize * self.block_bytes + block.len;
+        Some(&mut self.bytes[start..start + len])
     }
 
     /// The segment size of `train` to `path` while it takes another packet of that size; `None` when the next packet
@@ -108,7 +110,7 @@ impl Egress {
     pub fn open_segment(&self, train: &Train, path: &Path) -> Option<usize> {
         let block =
             self.blocks.get(train.block as usize).filter(|block| train.turn == self.turn && block.len > 0)?;
-        block.admits(path, block.segment_bytes, self.segments_max).then_some(block.segment_bytes)
+        self.admits(block, path, block.segment_bytes).then_some(block.segment_bytes)
     }
 
     /// The packet last reserved by `train` will leave at the end of the turn.
@@ -145,7 +147,8 @@ impl Egress {
 
     /// All packets of the train, one behind the other.
     pub fn bytes(&self, departure: &Departure) -> &[u8] {
-        &self.blocks[departure.block as usize].bytes[..departure.len]
+        let start = departure.block as usize * self.block_bytes;
+        &self.bytes[start..start + departure.len]
     }
 
     /// Blocks neither open, closed nor departing.
@@ -162,6 +165,19 @@ impl Egress {
     pub fn is_empty(&self) -> bool {
         self.queue.iter().all(|&index| self.blocks[index as usize].len == 0)
     }
+
+    /// Whether a packet may follow the committed ones. An empty block takes any packet; a packet shorter than the first
+    /// is the last.
+    fn admits(&self, block: &Block, path: &Path, len: usize) -> bool {
+        if block.len == 0 {
+            return true;
+        }
+        block.path == *path
+            && len <= block.segment_bytes
+            && block.len == block.segments * block.segment_bytes
+            && block.segments < self.segments_max
+            && block.len + len <= self.block_bytes
+    }
 }
 
 impl Departure {
@@ -172,34 +188,15 @@ impl Departure {
 }
 
 impl Block {
-    fn new(block_bytes: usize) -> Block {
+    fn new() -> Block {
         let nowhere = Path { remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), local: None };
-        Block {
-            bytes: vec![0; block_bytes].into_boxed_slice(),
-            path: nowhere,
-            segment_bytes: 0,
-            segments: 0,
-            len: 0,
-        }
-    }
-
-    /// Whether a packet may follow the committed ones. An empty block takes any packet; a packet shorter than the first
-    /// is the last.
-    fn admits(&self, path: &Path, len: usize, segments_max: usize) -> bool {
-        if self.len == 0 {
-            return true;
-        }
-        self.path == *path
-            && len <= self.segment_bytes
-            && self.len == self.segments * self.segment_bytes
-            && self.segments < segments_max
-            && self.len + len <= self.bytes.len()
+        Block { path: nowhere, segment_bytes: 0, segments: 0, len: 0 }
     }
 }
 
 impl fmt::Debug for Egress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Egress { blocks, free, queue, turn, block_bytes, segments_max } = self;
+        let Egress { bytes: _, blocks, free, queue, turn, block_bytes, segments_max } = self;
         f.debug_struct("Egress")
             .field("blocks", &blocks.len())
             .field("free", &free.len())

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
-use hyper_tungstenite::tungstenite::{Error, Message};
+use hyper_tungstenite::tungstenite::protocol::frame::Frame;
+use hyper_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use hyper_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use hyper_tungstenite::{HyperWebsocket, HyperWebsocketStream};
 use saal_dataplane::id::{ParticipantId, RoomId};
 use tokio::sync::mpsc;
@@ -49,6 +51,10 @@ enum End {
 
 /// Text frames of docs/protocol.md.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// What we say is cut into frames of this length (RFC 6455 §5.4): a socket keeps a buffer of the longest that it sent, and
+/// the welcome to a room of 500 is longer than all that follows.
+const FRAME_BYTES_MAX: usize = 4 * 1024;
 
 /// A browser joins as soon as the socket is open; its user has typed the name before.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
@@ -110,7 +116,7 @@ async fn converse(
         Ok(joined) => joined,
         Err(reason) => return End::Refused(reason),
     };
-    if send(socket, Message::Text(text_of(&welcome))).await.is_err() {
+    if send(socket, Message::Text(welcome)).await.is_err() {
         return End::Quiet;
     }
     talk(socket, call, notes).await
@@ -140,7 +146,7 @@ async fn admit(
     participant: ParticipantId,
     name: String,
     password: Password,
-) -> Result<(Call, ServerMessage, mpsc::Receiver<Note>), Refused> {
+) -> Result<(Call, Utf8Bytes, mpsc::Receiver<Note>), Refused> {
     let name = names::display_name(&name).ok_or(Refused::BadMessage)?;
     let hall = &server.hall;
     let account = visitor.account.clone();
@@ -157,7 +163,7 @@ async fn admit(
         audio_slots: server.config.rooms.audio_slots,
         video_slots: server.config.rooms.video_slots,
     };
-    Ok((Call::new(server.clone(), room, participant), welcome, notes))
+    Ok((Call::new(server.clone(), room, participant), text_of(&welcome), notes))
 }
 
 /// The organizer who opened the room needs no password, and nobody's guessing keeps them out.
@@ -242,7 +248,20 @@ async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc
 
 /// An error also when the peer does not read.
 async fn send(socket: &mut HyperWebsocketStream, message: Message) -> Result<(), ()> {
-    match timeout(WRITE_WITHIN, socket.send(message)).await {
+    let sent = async {
+        if !message.is_text() || message.len() <= FRAME_BYTES_MAX {
+            return socket.send(message).await;
+        }
+        let bytes = message.into_data();
+        for start in (0..bytes.len()).step_by(FRAME_BYTES_MAX) {
+            let end = bytes.len().min(start + FRAME_BYTES_MAX);
+            let opcode = OpCode::Data(if start == 0 { Data::Text } else { Data::Continue });
+            let frame = Frame::message(bytes.slice(start..end), opcode, end == bytes.len());
+            socket.send(Message::Frame(frame)).await?;
+        }
+        Ok(())
+    };
+    match timeout(WRITE_WITHIN, sent).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(()),
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::counters::Dropped;
 use crate::egress::Egress;
-use crate::id::{ParticipantId, SourceKind, Ssrc};
+use crate::id::{MediaKind, ParticipantId, SourceKind, Ssrc};
 use crate::sfu::arrivals::Arrivals;
 use crate::sfu::clock::PublisherClock;
 use crate::sfu::room::Room;
@@ -91,6 +91,10 @@ impl Participant {
     /// `Some(None)` when the SSRC has had its time.
     pub(crate) fn stream_of(&self, ssrc: Ssrc) -> Option<Option<Stream>> {
         self.streams.iter().find(|(s, _)| *s == ssrc).map(|(_, stream)| *stream)
+    }
+
+    pub(crate) fn audio_slots(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.spec.kind == MediaKind::Audio).count()
     }
 
     /// The participant's slots beside what is needed to send into them; `None` before DTLS is done.

@@ -62,8 +62,6 @@ pub(crate) struct Room {
     chosen: Option<Instant>,
     /// Media came since the last tick.
     busy: bool,
-    /// Participants whose ICE or DTLS is under way: their timers are finer than the tick.
-    connecting: usize,
     lost: Vec<SeqNo>,
 }
 
@@ -77,7 +75,6 @@ impl Room {
             ticked: now,
             chosen: None,
             busy: false,
-            connecting: 0,
             lost: crate::sfu::arrivals::nack_list(),
         }
     }
@@ -95,7 +92,6 @@ impl Room {
         if self.participants.iter().any(|(_, p)| p.id == id) {
             return Err(Refusal::DuplicateId);
         }
-        self.connecting += 1;
         Ok(self.participants.insert(Participant::new(id, transport, seeds)))
     }
 
@@ -106,7 +102,6 @@ impl Room {
         events: &mut VecDeque<Event>,
     ) -> Option<Participant> {
         let participant = self.participants.remove(key)?;
-        self.connecting -= usize::from(!participant.connected);
         for source in participant.sources.into_iter().flatten() {
             self.drop_source(source, events);
         }
@@ -115,14 +110,15 @@ impl Room {
                 source.unsubscribe(key, SlotIndex(index as u16));
             }
         }
-        self.count_audio_slots(events);
+        if self.count_audio_slots() {
+            self.assign_audio(events);
+        }
         Some(participant)
     }
 
     /// DTLS is done.
     pub(crate) fn on_connected(&mut self, key: Key<Participant>) {
         let Some(participant) = self.participants.find_mut(key) else { return };
-        self.connecting -= usize::from(!participant.connected);
         participant.connected = true;
     }
 
@@ -171,7 +167,7 @@ impl Room {
             }
         }
 
-        let mut old_slots = std::mem::take(&mut participant.slots);
+        let mut old_slots = std::mem::replace(&mut participant.slots, Vec::with_capacity(media.slots.len()));
         for (index, slot) in old_slots.iter().enumerate() {
             if let Some(source) = slot.source.and_then(|s| self.sources.find_mut(s)) {
                 source.unsubscribe(key, SlotIndex(index as u16));
@@ -191,7 +187,10 @@ impl Room {
         for source in old_sources.into_iter().flatten() {
             self.drop_source(source, events);
         }
-        self.count_audio_slots(events);
+        match self.count_audio_slots() {
+            true => self.assign_audio(events),
+            false => self.assign_audio_of(key, events),
+        }
         self.resolve_wishes_for(key, events);
         self.resolve_wishes_of(key, events);
         self.chosen = None;
@@ -202,17 +201,8 @@ impl Room {
         if self.participants.len() == 0 {
             return None;
         }
-        let transport = match self.connecting {
-            0 => None,
-            _ => self
-                .participants
-                .iter()
-                .filter(|(_, p)| !p.connected)
-                .filter_map(|(_, p)| p.transport.next_timeout())
-                .min(),
-        };
-        let tick = self.ticked + if self.busy { TICK } else { IDLE_TICK };
-        Some(transport.map_or(tick, |at| at.min(tick)))
+        // The timers of a transport are for seconds; the tick is fine enough for them.
+        Some(self.ticked + if self.busy { TICK } else { IDLE_TICK })
     }
 
     /// Requests, feedback, reports and choices that are due.

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod http;
+mod join;
 mod memory;
 mod server;
 mod whip;

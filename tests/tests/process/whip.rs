@@ -17,7 +17,7 @@ use crate::{PASSWORD, ROOM};
 const SDP: (&str, &str) = ("Content-Type", "application/sdp");
 
 /// A client of its own UDP socket.
-struct Peer {
+pub(crate) struct Peer {
     rtc: Rtc,
     socket: UdpSocket,
     local: SocketAddr,
@@ -29,7 +29,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn offer(lines: &[MediaKind], direction: Direction) -> (Peer, String, SdpPendingOffer) {
+    pub(crate) fn offer(lines: &[MediaKind], direction: Direction) -> (Peer, String, SdpPendingOffer) {
         let now = Instant::now();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         socket.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
@@ -152,7 +152,7 @@ fn until(what: &str, peers: &mut [&mut Peer], mut is_true: impl FnMut(&[&mut Pee
     }
 }
 
-const BOTH: [MediaKind; 2] = [MediaKind::Audio, MediaKind::Video];
+pub(crate) const BOTH: [MediaKind; 2] = [MediaKind::Audio, MediaKind::Video];
 
 #[test]
 fn what_a_stream_sends_a_viewer_receives_and_everybody_sees_both() {

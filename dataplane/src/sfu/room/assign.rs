@@ -108,41 +108,24 @@ impl Room {
         participant.sources[wish.source as usize]
     }
 
-    pub(super) fn count_audio_slots(&mut self, events: &mut VecDeque<Event>) {
-        let audio_slots =
-            |p: &Participant| p.slots.iter().filter(|s| s.spec.kind == MediaKind::Audio).count();
-        let most = self.participants.iter().map(|(_, p)| audio_slots(p)).max().unwrap_or(0);
-        self.speakers.set_slots(most);
-        self.assign_audio(events);
+    /// Returns whether there are other holders than before, which [`Room::assign_audio`] has to follow.
+    pub(super) fn count_audio_slots(&mut self) -> bool {
+        let most = self.participants.iter().map(|(_, p)| p.audio_slots()).max().unwrap_or(0);
+        self.speakers.set_slots(most)
     }
 
-    /// Fills everybody's audio slots with the holders; who is in a slot already stays in it.
+    /// Fills everybody's audio slots with the holders.
     pub(super) fn assign_audio(&mut self, events: &mut VecDeque<Event>) {
-        let holders = self.speakers.holders();
-        for (key, participant) in self.participants.iter_mut() {
-            let own = participant.sources[SourceKind::Microphone as usize];
-            let slots = participant.slots.iter().filter(|s| s.spec.kind == MediaKind::Audio).count();
-            let wanted = || holders.iter().copied().filter(|h| Some(*h) != own).take(slots);
-            for (index, slot) in participant.slots.iter_mut().enumerate() {
-                let shows = slot.spec.kind == MediaKind::Audio && slot.source.is_some();
-                if shows && !wanted().any(|w| Some(w) == slot.source) {
-                    show(self.id, participant.id, key, index, slot, None, &mut self.sources, events);
-                }
-            }
-            for source in wanted() {
-                if participant.slots.iter().any(|s| s.source == Some(source)) {
-                    continue;
-                }
-                let free = participant
-                    .slots
-                    .iter_mut()
-                    .enumerate()
-                    .find(|(_, s)| s.spec.kind == MediaKind::Audio && s.source.is_none());
-                if let Some((index, slot)) = free {
-                    show(self.id, participant.id, key, index, slot, Some(source), &mut self.sources, events);
-                }
-            }
+        let Room { id, participants, sources, speakers, .. } = self;
+        for (key, participant) in participants.iter_mut() {
+            fill_audio_slots(*id, key, participant, speakers.holders(), sources, events);
         }
+    }
+
+    pub(super) fn assign_audio_of(&mut self, key: Key<Participant>, events: &mut VecDeque<Event>) {
+        let Room { id, participants, sources, speakers, .. } = self;
+        let Some(participant) = participants.find_mut(key) else { return };
+        fill_audio_slots(*id, key, participant, speakers.holders(), sources, events);
     }
 
     pub(super) fn drop_source(&mut self, key: Key<Source>, events: &mut VecDeque<Event>) {
@@ -158,6 +141,36 @@ impl Room {
         }
         if let Some(owner) = self.participants.find_mut(source.owner) {
             owner.streams.retain(|(_, stream)| stream.is_none_or(|s| s.source != key));
+        }
+    }
+}
+
+/// Who is in a slot already stays in it.
+fn fill_audio_slots(
+    room: RoomId,
+    key: Key<Participant>,
+    participant: &mut Participant,
+    holders: &[Key<Source>],
+    sources: &mut Slab<Source>,
+    events: &mut VecDeque<Event>,
+) {
+    let own = participant.sources[SourceKind::Microphone as usize];
+    let count = participant.audio_slots();
+    let wanted = || holders.iter().copied().filter(|h| Some(*h) != own).take(count);
+    for (index, slot) in participant.slots.iter_mut().enumerate() {
+        let shows = slot.spec.kind == MediaKind::Audio && slot.source.is_some();
+        if shows && !wanted().any(|w| Some(w) == slot.source) {
+            show(room, participant.id, key, index, slot, None, sources, events);
+        }
+    }
+    for source in wanted() {
+        if participant.slots.iter().any(|s| s.source == Some(source)) {
+            continue;
+        }
+        let mut slots = participant.slots.iter_mut().enumerate();
+        let free = slots.find(|(_, s)| s.spec.kind == MediaKind::Audio && s.source.is_none());
+        if let Some((index, slot)) = free {
+            show(room, participant.id, key, index, slot, Some(source), sources, events);
         }
     }
 }
