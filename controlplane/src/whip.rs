@@ -431,7 +431,7 @@ mod tests {
     }
 
     fn shown(wishes: Option<Vec<Wish>>) -> Option<Vec<(u16, Picture)>> {
-        Some(wishes?.iter().map(|wish| (wish.slot.0.into(), (wish.from, wish.source))).collect())
+        Some(wishes?.iter().map(|wish| (wish.slot.0, (wish.from, wish.source))).collect())
     }
 
     #[test]
