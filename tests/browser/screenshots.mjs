@@ -58,6 +58,11 @@ async function photograph(viewport) {
   await click(page, 'open-room');
   const link = await page.waitForSelector(testid('room-link'), { visible: true }).then((field) => field.evaluate(({ value }) => value));
   await shoot('opened');
+  await page.$eval('.streams', (streams) => {
+    streams.open = true;
+    streams.scrollIntoView({ block: 'center' });
+  });
+  await shoot('streams');
   for (const path of ['privacy', 'imprint']) {
     await page.goto(new URL(path, server.url).href);
     await shoot(path);

@@ -232,9 +232,11 @@ fn streams_and_viewers_are_numbered_apart_and_a_number_is_free_again_when_its_ow
         let participant = ParticipantId(participant);
         let join = Join { room: HALL, participant, kind, name: String::new(), account: None };
         rooms.join(now, join).unwrap();
-        let joined = outputs(rooms).into_iter().rev().find_map(|output| match output {
-            Output::Tell { message: ServerMessage::Joined { participant }, .. } => Some(participant.name),
-            _ => None,
+        let joined = outputs(rooms).into_iter().rev().find_map(|output| {
+            let Output::Tell { message: ServerMessage::Joined { participant }, .. } = output else {
+                return None;
+            };
+            Some(participant.name)
         });
         joined.unwrap()
     };
