@@ -32,7 +32,7 @@ describe(`trains over ${io}`, () => {
     await Promise.all([chromium?.close(), firefox?.close()]);
   }, { timeout: 30_000 });
 
-  test('without trains every packet leaves alone and as it came', { timeout: 60_000 }, async (t) => {
+  test('without trains every packet leaves alone and as it came', { timeout: 100_000 }, async (t) => {
     control = await watch(ALONE);
     t.diagnostic(JSON.stringify(control));
     assert.equal(control.server.saal_padding_bytes_total, 0);
@@ -54,19 +54,18 @@ describe(`trains over ${io}`, () => {
     assert.ok(trains.server.saal_train_packets_sum > trains.server.saal_train_packets_count, 'there were trains');
     for (const [name, seen] of Object.entries(trains.receivers)) {
       plays(name, seen);
+      assert.ok(seen.undecoded <= worst('undecoded') + 0.1, `${name}: ${seen.undecoded} of the frames not decoded instead of ${worst('undecoded')}`);
       assert.ok(seen.frozenSeconds <= worst('frozenSeconds') + FREEZE_MORE, `${name}: ${seen.frozenSeconds} s of freezes instead of ${worst('frozenSeconds')}`);
       assert.ok(seen.concealed <= worst('concealed') + 0.01, `${name}: ${seen.concealed} of the sound made up instead of ${worst('concealed')}`);
     }
   });
 });
 
-/** Nothing is lost, and what is sent is decoded. */
+/** Nothing is lost or asked for again. How many frames a busy machine decodes is compared with the control. */
 function plays(name, seen) {
-  const { lost, discarded, nacks, plis, dropped, decoded, sent } = seen;
+  const { lost, discarded, nacks, plis } = seen;
   assert.deepEqual({ lost, discarded, nacks }, { lost: 0, discarded: 0, nacks: 0 }, name);
   assert.ok(plis <= 2, `${name} asked ${plis} times for a keyframe`);
-  assert.ok(dropped <= decoded / 10, `${name}: ${dropped} frames dropped of ${decoded}`);
-  assert.ok(decoded >= 0.9 * sent, `${name} decoded ${decoded} frames of ${sent}`);
 }
 
 /** Holds a conference with this `[media]` and tells what the server and the browsers counted in the window. */
@@ -102,7 +101,7 @@ async function watch(media, then = async () => {}) {
       const grown = Object.fromEntries(Object.keys(before).filter((key) => typeof before[key] === 'number').map((key) => [key, after[key] - before[key]]));
       const { samples, concealedSamples, voices, fewest, ...rest } = grown;
       const others = sent.filter((_, other) => other !== index).reduce((sum, frames) => sum + frames, 0);
-      return [name, { ...rest, sent: others, concealed: concealedSamples / samples, heights: after.heights }];
+      return [name, { ...rest, sent: others, undecoded: 1 - rest.decoded / others, concealed: concealedSamples / samples, heights: after.heights }];
     }));
     return { server: Object.fromEntries(Object.keys(end.server).map((key) => [key, end.server[key] - start.server[key]])), receivers };
   } finally {
