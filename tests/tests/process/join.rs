@@ -75,7 +75,7 @@ fn a_join_costs_the_others_no_more_at_500_than_at_10_and_no_renegotiation() {
     let [at_10, at_500] = [10, 500].map(|people| {
         while crowd.len() < people - 2 {
             crowd.push(join(&server, &cookie, "Guest"));
-            if crowd.len() % SIGN_OF_LIFE_EVERY == 0 {
+            if crowd.len().is_multiple_of(SIGN_OF_LIFE_EVERY) {
                 crowd.iter_mut().for_each(|line| line.say(&state(false)));
             }
         }
