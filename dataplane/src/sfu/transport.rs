@@ -82,7 +82,8 @@ pub struct Transport {
     /// DTLS that goes to the doorman.
     knocks: Intake,
     knocks_per_second_max: u32,
-    srtp: Option<Srtp>,
+    /// Large, and apart: a room that grows moves its participants.
+    srtp: Option<Box<Srtp>>,
     /// For the worker's egress; everything to this participant goes through it.
     pub train: Train,
     events: VecDeque<TransportEvent>,
@@ -183,7 +184,7 @@ impl Transport {
                     self.ice.prove(now, path.remote);
                 }
                 self.events.push_back(TransportEvent::Connected { profile: srtp.profile });
-                self.srtp = Some(srtp);
+                self.srtp = Some(Box::new(srtp));
             }
             Word::Closed(reason) => self.close(reason),
             Word::Dropped(reason) => counters.drop(reason),
@@ -324,7 +325,7 @@ impl Transport {
         outbound: Outbound,
     ) {
         self.ice.trust(now, path);
-        self.srtp = Some(Srtp { profile, inbound, outbound });
+        self.srtp = Some(Box::new(Srtp { profile, inbound, outbound }));
     }
 
     /// Known once connected.
