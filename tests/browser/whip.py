@@ -98,8 +98,10 @@ def ask(method, url, token, body=None):
 
 async def main(role, url):
     loop = asyncio.get_running_loop()
-    token = (await loop.run_in_executor(None, sys.stdin.readline)).strip()
-    end = loop.run_in_executor(None, sys.stdin.read)
+    stdin = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    token = (await stdin.readline()).decode().strip()
+    end = asyncio.ensure_future(stdin.read())
     seen = {"frames": 0, "size": None, "samples": 0}
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     if role == "publish":
