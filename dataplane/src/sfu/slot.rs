@@ -19,7 +19,7 @@ use crate::sfu::transport::Transport;
 use crate::wire::codec::{self, FrameMark};
 use crate::wire::ext::{AbsSendTime, AudioLevel, ExtensionIds};
 use crate::wire::rtcp::SenderInfo;
-use crate::wire::rtp::{Extensions, Outgoing};
+use crate::wire::rtp::{Extensions, Outgoing, Prepared};
 
 /// Past switches remembered, so that a packet from before a switch can still be sent again.
 const MAPPINGS: usize = 4;
@@ -94,6 +94,7 @@ pub(crate) struct Slot {
     /// Made with the first retransmission: most slots of most people never need it.
     /// The codec sent last and its payload type: the list of all is elsewhere in memory.
     pt: Option<(Codec, Pt)>,
+    prepared: Option<Prepared>,
     resent: Option<Box<Resent>>,
 }
 
@@ -124,6 +125,13 @@ struct Sent {
     picture_id: u16,
     tl0: u8,
     frame_number: u16,
+}
+
+/// The header extensions of one outgoing packet.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one packet")]
+enum Head {
+    Prepared(Prepared),
+    Composed(Extensions),
 }
 
 impl<'a> Incoming<'a> {
@@ -165,13 +173,14 @@ impl Slot {
             packets: 0,
             octets: 0,
             pt: None,
+            prepared: None,
             resent: None,
         }
     }
 
     /// The same slot after a renegotiation.
     pub(crate) fn with_spec(self, spec: SlotSpec) -> Slot {
-        Slot { spec, pt: None, ..self }
+        Slot { spec, pt: None, prepared: None, ..self }
     }
 
     /// Shows another source from its next keyframe on, or nothing.
@@ -226,17 +235,24 @@ impl Slot {
         let timestamp = packet.timestamp.wrapping_add(mapping.timestamp);
         mapping.patch(packet.payload, &packet.mark);
 
-        let mut extensions = Extensions::new();
-        self.push_extensions(&mut extensions, to);
-        if let (Some(id), Some(level)) = (to.extensions.audio_level, packet.audio_level) {
-            extensions.push(id, &level.encode());
-        }
         let mut frame_number = 0;
-        if let (Some(id), Some(descriptor)) =
-            (to.extensions.dependency_descriptor, packet.dependency_descriptor)
-        {
-            frame_number = push_dependency_descriptor(&mut extensions, id, descriptor, mapping.frame_number);
-        }
+        let head = match self.prepare(packet, to) {
+            Some(prepared) => Head::Prepared(prepared),
+            None => {
+                let mut extensions = Extensions::new();
+                self.push_extensions(&mut extensions, to);
+                if let (Some(id), Some(level)) = (to.extensions.audio_level, packet.audio_level) {
+                    extensions.push(id, &level.encode());
+                }
+                if let (Some(id), Some(descriptor)) =
+                    (to.extensions.dependency_descriptor, packet.dependency_descriptor)
+                {
+                    let offset = mapping.frame_number;
+                    frame_number = push_dependency_descriptor(&mut extensions, id, descriptor, offset);
+                }
+                Head::Composed(extensions)
+            }
+        };
         let talkspurt = self.sent.is_none();
         let mut out = Outgoing {
             marker: packet.marker || (talkspurt && packet.codec == Codec::Opus),
@@ -246,7 +262,10 @@ impl Slot {
             timestamp,
             ssrc: self.spec.ssrc,
         };
-        let header_len = out.len(&extensions);
+        let header_len = match &head {
+            Head::Prepared(prepared) => prepared.header_len(),
+            Head::Composed(extensions) => out.len(extensions),
+        };
         let len = header_len + packet.payload.len() + to.overhead;
         if len > to.datagram_max {
             return Err(Dropped::TooLarge);
@@ -257,7 +276,10 @@ impl Slot {
         };
         out.padding |= padding > 0;
         let bytes = to.transport.reserve(egress, len + padding)?;
-        out.write(&extensions, bytes);
+        match &head {
+            Head::Prepared(prepared) => out.write_prepared(prepared, bytes),
+            Head::Composed(extensions) => out.write(extensions, bytes),
+        };
         to.transport.seal_rtp(seq, self.spec.ssrc, header_len, packet.payload, bytes)?;
         to.transport.commit(egress);
         to.resend.on_sent(len);
@@ -363,6 +385,27 @@ impl Slot {
         Some(SenderInfo { ssrc: self.spec.ssrc, ntp, rtp_time, packets: self.packets, octets: self.octets })
     }
 
+    /// The extensions of a packet that has no others than every packet has.
+    fn prepare(&mut self, packet: &Incoming<'_>, to: &mut Sender<'_>) -> Option<Prepared> {
+        let has_level = to.extensions.audio_level.is_some() && packet.audio_level.is_some();
+        let has_descriptor =
+            to.extensions.dependency_descriptor.is_some() && packet.dependency_descriptor.is_some();
+        if has_level || has_descriptor {
+            return None;
+        }
+        let ExtensionIds { mid, abs_send_time, transport_cc, .. } = *to.extensions;
+        let prepared = match &mut self.prepared {
+            Some(prepared) => prepared,
+            empty => {
+                let mid = mid.map(|id| (id, self.spec.mid.as_bytes()));
+                empty.insert(Prepared::new(mid, abs_send_time, transport_cc)?)
+            }
+        };
+        let transport_seq = transport_cc.map_or([0; 2], |_| to.next_transport_seq());
+        prepared.set(AbsSendTime::from(to.clock), transport_seq);
+        Some(*prepared)
+    }
+
     fn push_extensions(&self, extensions: &mut Extensions, to: &mut Sender<'_>) {
         if let Some(id) = to.extensions.mid {
             extensions.push(id, self.spec.mid.as_bytes());
@@ -371,8 +414,7 @@ impl Slot {
             extensions.push(id, &AbsSendTime::from(to.clock));
         }
         if let Some(id) = to.extensions.transport_cc {
-            extensions.push(id, &to.transport_seq.to_be_bytes());
-            *to.transport_seq = to.transport_seq.wrapping_add(1);
+            extensions.push(id, &to.next_transport_seq());
         }
     }
 
@@ -423,6 +465,12 @@ impl Slot {
 }
 
 impl Sender<'_> {
+    fn next_transport_seq(&mut self) -> [u8; 2] {
+        let seq = *self.transport_seq;
+        *self.transport_seq = seq.wrapping_add(1);
+        seq.to_be_bytes()
+    }
+
     /// Bytes of padding that let a packet of `len` bytes share a train with what follows, of which the longest has
     /// `longest`; 0 where that gains nothing or costs too much.
     fn padding_for(&self, egress: &Egress, len: usize, longest: usize, more: bool) -> usize {

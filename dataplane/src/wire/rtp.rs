@@ -174,19 +174,96 @@ impl Outgoing {
     /// Writes the header at the start of `out` and returns its length; 0, and nothing written, when it does not fit.
     pub fn write(&self, extensions: &Extensions, out: &mut [u8]) -> usize {
         let len = self.len(extensions);
-        let Some((fixed, elements)) =
-            out.get_mut(..len).and_then(|out| out.split_first_chunk_mut::<FIXED_LEN>())
+        let Some(elements) = out.get_mut(..len).and_then(|out| self.write_fixed(!extensions.is_empty(), out))
         else {
             return 0;
         };
+        extensions.write(elements);
+        len
+    }
+
+    /// The same with a block of extensions that was written before.
+    pub fn write_prepared(&self, prepared: &Prepared, out: &mut [u8]) -> usize {
+        let len = prepared.header_len();
+        let Some(elements) = out.get_mut(..len).and_then(|out| self.write_fixed(true, out)) else { return 0 };
+        elements.copy_from_slice(prepared.block.get(..prepared.len).unwrap_or_default());
+        len
+    }
+
+    /// Returns what is behind the fixed header (RFC 3550 §5.1).
+    fn write_fixed<'o>(&self, extended: bool, out: &'o mut [u8]) -> Option<&'o mut [u8]> {
+        let (fixed, rest) = out.split_first_chunk_mut::<FIXED_LEN>()?;
         let [seq0, seq1] = self.seq.0.to_be_bytes();
         let [time0, time1, time2, time3] = self.timestamp.0.to_be_bytes();
         let [ssrc0, ssrc1, ssrc2, ssrc3] = self.ssrc.0.to_be_bytes();
-        let first = 0x80 | u8::from(self.padding) << 5 | u8::from(!extensions.is_empty()) << 4;
+        let first = 0x80 | u8::from(self.padding) << 5 | u8::from(extended) << 4;
         let second = u8::from(self.marker) << 7 | self.pt.0 & 0x7f;
         *fixed = [first, second, seq0, seq1, time0, time1, time2, time3, ssrc0, ssrc1, ssrc2, ssrc3];
-        extensions.write(elements);
-        len
+        Some(rest)
+    }
+}
+
+/// A block of header extensions in the one-byte form (RFC 8285 §4.2) in which only two values change from packet to
+/// packet: abs-send-time and the transport-wide sequence number.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared {
+    block: [u8; Prepared::LEN_MAX],
+    len: usize,
+    /// Where the values lie.
+    abs_send_time: Option<usize>,
+    transport_cc: Option<usize>,
+}
+
+impl Prepared {
+    /// MID of 4 characters, abs-send-time, transport-cc and some room.
+    const LEN_MAX: usize = 32;
+
+    /// Ids of 0 and above 14, and a MID above 16 bytes, do not fit the one-byte form; neither does nothing at all.
+    pub fn new(
+        mid: Option<(u8, &[u8])>,
+        abs_send_time: Option<u8>,
+        transport_cc: Option<u8>,
+    ) -> Option<Prepared> {
+        let mut extensions = Extensions::new();
+        let mut prepared =
+            Prepared { block: [0; Prepared::LEN_MAX], len: 0, abs_send_time: None, transport_cc: None };
+        let mut at = 4;
+        let mut push = |id: u8, value: &[u8]| {
+            let value_at = at + 1;
+            at = value_at + value.len();
+            extensions.push(id, value).then_some(value_at)
+        };
+        if let Some((id, mid)) = mid {
+            push(id, mid)?;
+        }
+        if let Some(id) = abs_send_time {
+            prepared.abs_send_time = Some(push(id, &[0; 3])?);
+        }
+        if let Some(id) = transport_cc {
+            prepared.transport_cc = Some(push(id, &[0; 2])?);
+        }
+        prepared.len = extensions.encoded_len();
+        if extensions.is_empty() || !extensions.one_byte || prepared.len > Prepared::LEN_MAX {
+            return None;
+        }
+        extensions.write(prepared.block.get_mut(..prepared.len)?);
+        Some(prepared)
+    }
+
+    /// Bytes of a header with this block.
+    pub fn header_len(&self) -> usize {
+        FIXED_LEN + self.len
+    }
+
+    /// What is not in the block is left out.
+    pub fn set(&mut self, abs_send_time: [u8; 3], transport_cc: [u8; 2]) {
+        let mut write = |at: Option<usize>, value: &[u8]| {
+            if let Some(place) = at.and_then(|at| self.block.get_mut(at..at + value.len())) {
+                place.copy_from_slice(value);
+            }
+        };
+        write(self.abs_send_time, &abs_send_time);
+        write(self.transport_cc, &transport_cc);
     }
 }
 

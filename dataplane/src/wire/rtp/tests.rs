@@ -301,3 +301,31 @@ proptest! {
         prop_assert_eq!(elements(&packet), values);
     }
 }
+
+proptest! {
+    #[test]
+    fn a_prepared_block_is_what_would_have_been_composed(
+        header in outgoing(), mid in proptest::collection::vec(any::<u8>(), 0..24),
+        ids in proptest::array::uniform3(proptest::option::of(0..20u8)), send_time: [u8; 3], transport_seq: [u8; 2],
+    ) {
+        let mid = ids[0].map(|id| (id, &mid[..]));
+        let Some(mut prepared) = Prepared::new(mid, ids[1], ids[2]) else {
+            // What the one-byte form cannot say, or nothing at all.
+            let sayable = |id: &u8| (1..=14).contains(id);
+            let fits = mid.is_none_or(|(_, mid)| (1..=16).contains(&mid.len()));
+            prop_assert!(!ids.iter().flatten().all(sayable) || !fits || ids == [None; 3]);
+            return Ok(());
+        };
+        prepared.set(send_time, transport_seq);
+        let mut extensions = Extensions::new();
+        mid.map(|(id, mid)| extensions.push(id, mid));
+        ids[1].map(|id| extensions.push(id, &send_time));
+        ids[2].map(|id| extensions.push(id, &transport_seq));
+        let (mut composed, mut copied) = ([0; 80], [0; 80]);
+        let len = header.write(&extensions, &mut composed);
+        prop_assert_eq!(header.write_prepared(&prepared, &mut copied), len);
+        prop_assert_eq!(prepared.header_len(), len);
+        prop_assert_eq!(composed, copied);
+        prop_assert_eq!(header.write_prepared(&prepared, &mut copied[..len - 1]), 0);
+    }
+}
