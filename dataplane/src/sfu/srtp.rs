@@ -177,7 +177,7 @@ impl Outbound {
     }
 
     /// `out` begins with the header and is `header_len + payload.len() + rtp_overhead` bytes long, or up to
-    /// [`PADDING_MAX`] bytes longer, which become RTP padding; all behind the header is written here. The rollover
+    /// 255 bytes longer, which become RTP padding; all behind the header is written here. The rollover
     /// counter is the upper part of `ext_seq`, whose lower part is in the header.
     pub fn seal_rtp(
         &mut self,

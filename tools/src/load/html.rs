@@ -1,7 +1,7 @@
 //! The report as one HTML file that can be read, printed and forwarded: no script, no picture or style from elsewhere.
 //!
 //! First what was carried, in words; then each scenario; then how it was measured and what the figures do not say. What
-//! the generator could not drive is never shown as a result. All text from outside goes through [`escape`].
+//! the generator could not drive is never shown as a result. All text from outside goes through `escape`.
 
 use super::figures::{Comparison, Row, comparisons};
 use super::format::{bytes, count, date, escape, figure, latency, loss, rate_bps, share};

@@ -1,6 +1,6 @@
 //! The threads that receive: they own the sockets and the connections, and look at as little of each packet as possible.
 //!
-//! They look into every socket once in [`LOOK_INTERVAL`] and take the kernel's stamp for the time of arrival. Nobody
+//! They look into every socket once in `LOOK_INTERVAL` and take the kernel's stamp for the time of arrival. Nobody
 //! sleeps on a socket: on loopback the sender would be charged for waking the receiver, packet by packet, which no
 //! network does.
 
