@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::accounts::{Accounts, is_account_name};
 use crate::config::Config;
 use crate::password::Password;
+use crate::privacy::{Language, export};
 use crate::random;
 use crate::server::Failure;
 
@@ -37,6 +38,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Organizer,
     },
+    /// Print what the data protection officer needs
+    Compliance {
+        #[command(subcommand)]
+        action: Compliance,
+    },
     /// Say what this machine offers, what stands in the way, and how to mend it; exit code 0: ready for production
     Doctor {
         /// For machines
@@ -61,6 +67,17 @@ pub(crate) struct Serve {
     /// Serve the page from this directory instead of the one in the binary
     #[arg(long, value_name = "DIR")]
     pub(crate) web_dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Compliance {
+    /// Record of processing activities, measures, data flow, retention and input for an impact assessment, as Markdown
+    Export {
+        #[arg(long, value_enum, default_value = "de")]
+        lang: Language,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
 }
 
 #[derive(Subcommand)]
@@ -99,8 +116,15 @@ pub(crate) fn load(file: &ConfigFile) -> Result<Config, Failure> {
 
 #[expect(clippy::print_stdout, reason = "the table is what was asked for")]
 pub(crate) fn check(file: &ConfigFile) -> Result<(), Failure> {
-    let table = toml::to_string(&load(file)?).map_err(|error| Failure::Runtime(error.to_string()))?;
+    let table = load(file)?.table().map_err(|error| Failure::Runtime(error.to_string()))?;
     print!("{table}");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the papers are what was asked for")]
+pub(crate) fn compliance(action: &Compliance) -> Result<(), Failure> {
+    let Compliance::Export { lang, file } = action;
+    print!("{}", export::markdown(&load(file)?, *lang));
     Ok(())
 }
 

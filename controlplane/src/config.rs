@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use saal_dataplane::io::IoChoice;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,12 @@ pub(crate) struct Config {
     pub(crate) rooms: Rooms,
     pub(crate) organizers: Organizers,
     pub(crate) log: Log,
+    /// Needed as soon as others can reach the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) operator: Option<Operator>,
+    /// When the file was written; the privacy notice is dated by it.
+    #[serde(skip)]
+    pub(crate) changed: Option<SystemTime>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,6 +122,54 @@ pub(crate) struct Log {
     pub(crate) level: Level,
 }
 
+/// Who answers for this server: told in the privacy notice and the imprint. Each text may have several lines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Operator {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) email: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) phone: Option<String>,
+    /// Who acts for a legal person, as an imprint has to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) represented_by: Option<String>,
+    /// Whatever else the imprint has to say: register, tax number, supervising ministry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) imprint: Option<String>,
+    pub(crate) data_protection_officer: String,
+    /// With whom people may lodge a complaint.
+    pub(crate) supervisory_authority: String,
+    #[serde(default)]
+    pub(crate) legal_basis: LegalBasis,
+}
+
+/// Why each function is lawful: a letter of Article 6(1) of the GDPR.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LegalBasis {
+    /// The law that gives the operator its task, for the letter e: "§ 4 of the state's university act".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) law: Option<String>,
+    pub(crate) meetings: Basis,
+    pub(crate) accounts: Basis,
+    pub(crate) journal: Basis,
+    pub(crate) protection: Basis,
+}
+
+/// What a public institution can rest on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Basis {
+    /// Consent.
+    A,
+    /// A contract with the person.
+    B,
+    /// A task in the public interest.
+    #[default]
+    E,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
@@ -197,7 +252,9 @@ impl Config {
         let Some(path) = path else { return Ok(Config::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+        let config = Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let changed = path.metadata().and_then(|metadata| metadata.modified()).ok();
+        Ok(Config { changed, ..config })
     }
 
     pub(crate) fn parse(text: &str) -> Result<Config, String> {
@@ -211,6 +268,17 @@ impl Config {
 
     pub(crate) fn has_tls(&self) -> bool {
         self.http.self_signed || self.http.tls_certificate.is_some()
+    }
+
+    /// Whether others than this machine's own people can be served, be it by a proxy.
+    pub(crate) fn is_for_others(&self) -> bool {
+        let by_proxy = || self.http.public_url.as_deref().is_some_and(|url| !is_loopback(host_of(url)));
+        !self.http.listen.ip().is_loopback() || self.has_tls() || by_proxy()
+    }
+
+    /// The table as `saal check` prints it.
+    pub(crate) fn table(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
     }
 
     fn check(&self) -> Result<(), Wrong> {
@@ -263,6 +331,11 @@ impl Config {
                 "file",
                 "is needed on a non-loopback address: `saal organizer add NAME --config FILE` writes it",
             );
+        }
+        match &self.operator {
+            None if self.is_for_others() => return wrong("operator", "name", OPERATOR_MISSING),
+            Some(operator) => operator.check()?,
+            None => {}
         }
         let workers_max = self.media.cores.len().max(DEFAULT_WORKERS_MAX);
         if workers_max > 256 || usize::from(self.media.port) + workers_max > 65_536 {
@@ -318,6 +391,44 @@ impl Config {
     }
 }
 
+const OPERATOR_MISSING: &str = "who runs this server must be told to the people whose data it processes (Article 13 of the GDPR), so it does not \
+    start for others without an [operator] table: name, address, email, data_protection_officer, supervisory_authority; \
+    docs/operations.md, \"Who answers for it\"";
+
+/// A text of the operator's block: more does not belong into an imprint.
+const OPERATOR_BYTES_MAX: usize = 1000;
+
+impl Operator {
+    fn check(&self) -> Result<(), Wrong> {
+        let law = &self.legal_basis.law;
+        let texts = [
+            ("name", Some(&self.name)),
+            ("address", Some(&self.address)),
+            ("email", Some(&self.email)),
+            ("phone", self.phone.as_ref()),
+            ("represented_by", self.represented_by.as_ref()),
+            ("imprint", self.imprint.as_ref()),
+            ("data_protection_officer", Some(&self.data_protection_officer)),
+            ("supervisory_authority", Some(&self.supervisory_authority)),
+            ("legal_basis.law", law.as_ref()),
+        ];
+        for (key, text) in texts.into_iter().filter_map(|(key, text)| Some((key, text?))) {
+            let fits = (1..=OPERATOR_BYTES_MAX).contains(&text.trim().len())
+                && !text.chars().any(|c| c.is_control() && c != '\n');
+            if !fits {
+                let why =
+                    "1 to 1000 bytes, several lines if need be; an optional key is left out instead of empty";
+                return Err(Wrong { section: "operator", key, why: why.to_owned() });
+            }
+        }
+        if !self.email.contains('@') {
+            let why = "an address like conference@example.org".to_owned();
+            return Err(Wrong { section: "operator", key: "email", why });
+        }
+        Ok(())
+    }
+}
+
 /// A value that parses but must not be used.
 struct Wrong {
     section: &'static str,
@@ -335,6 +446,11 @@ fn first_double(cores: &[usize]) -> Option<usize> {
 /// Whether browsers give camera and microphone to pages of this origin.
 fn is_secure(origin: &str) -> bool {
     origin.starts_with("https://") || origin.strip_prefix("http://").is_some_and(is_loopback)
+}
+
+/// `host[:port]` of a URL.
+fn host_of(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/')
 }
 
 /// Whether `host[:port]` names this machine.
@@ -378,7 +494,7 @@ fn line_of(text: &str, section: &str, key: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -404,16 +520,44 @@ mod tests {
         assert!(error.starts_with("line 2: http.listen") && error.contains("self_signed"), "{error}");
     }
 
+    /// The least that a server for others has to say about itself.
+    pub(crate) const OPERATOR: &str = "[operator]\nname = \"Example University\"\naddress = \"Main Street 1\\nExampletown\"\n\
+        email = \"conference@example.org\"\ndata_protection_officer = \"dpo@example.org\"\n\
+        supervisory_authority = \"The state's commissioner\"\n";
+
     #[test]
     fn a_public_address_needs_an_organizers_file() {
-        let text = "[http]\nlisten = \"0.0.0.0:443\"\nself_signed = true\n";
-        assert!(Config::parse(text).unwrap_err().contains("organizers.file"));
+        let text = format!("{OPERATOR}[http]\nlisten = \"0.0.0.0:443\"\nself_signed = true\n");
+        assert!(Config::parse(&text).unwrap_err().contains("organizers.file"));
         assert!(Config::parse(&format!("{text}[organizers]\nfile = \"o.toml\"\n")).is_ok());
     }
 
     #[test]
+    fn a_server_for_others_says_who_runs_it() {
+        for served in [
+            "[organizers]\nfile = \"o.toml\"\n[http]\nlisten = \"0.0.0.0:443\"\nself_signed = true\n",
+            "[http]\nself_signed = true\n",
+            "[http]\npublic_url = \"https://saal.example\"\n",
+        ] {
+            let error = Config::parse(served).unwrap_err();
+            assert!(error.starts_with("operator.name: who runs this server"), "{error}");
+            assert!(Config::parse(&format!("{OPERATOR}{served}")).is_ok(), "{served}");
+            let silent = format!("{OPERATOR}{served}").replace("dpo@example.org", " ");
+            let error = Config::parse(&silent).unwrap_err();
+            assert!(error.starts_with("line 5: operator.data_protection_officer"), "{error}");
+        }
+        for on_this_machine in ["", "[http]\npublic_url = \"http://localhost:8080\"\n"] {
+            assert!(Config::parse(on_this_machine).is_ok(), "{on_this_machine}");
+        }
+        let half = Config::parse("[operator]\nname = \"x\"\n").unwrap_err();
+        assert!(half.contains("missing field `address`"), "{half}");
+        let basis = format!("{OPERATOR}[operator.legal_basis]\nmeetings = \"f\"\n");
+        assert!(Config::parse(&basis).unwrap_err().contains("line 8"), "a, b and e are what there is");
+    }
+
+    #[test]
     fn a_public_url_without_tls_is_for_this_machine_only() {
-        let with = |url: &str| Config::parse(&format!("[http]\npublic_url = \"{url}\"\n"));
+        let with = |url: &str| Config::parse(&format!("[http]\npublic_url = \"{url}\"\n{OPERATOR}"));
         assert!(with("https://saal.example").is_ok() && with("http://localhost:8080/").is_ok());
         assert!(with("http://saal.example").unwrap_err().starts_with("line 2: http.public_url"));
     }

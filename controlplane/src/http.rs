@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{
+    ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, HOST, HeaderValue,
+    IF_NONE_MATCH,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -21,6 +24,7 @@ use crate::api;
 use crate::limit::ClientAddr;
 use crate::log;
 use crate::names::RoomName;
+use crate::privacy::{Document, Language};
 use crate::server::Server;
 use crate::whip;
 
@@ -115,8 +119,16 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
     if let Some((door, rest)) = whip::door(&path) {
         return whip::answer(server, request, client, door, &rest).await;
     }
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if let Some(document) = Document::at(&path) {
+        let language = wanted_language(&request);
+        return match is_read {
+            true => html(language, server.notices.of(document, language)),
+            false => method_not_allowed("GET, HEAD"),
+        };
+    }
     let Some(file) = file_of(&path) else { return not_found(server) };
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    if !is_read {
         return method_not_allowed("GET, HEAD");
     }
     let mut answer = page(server, &request, &file);
@@ -130,8 +142,6 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
 fn file_of(path: &str) -> Option<String> {
     let file = match path {
         "/" => "index.html",
-        "/privacy" => "privacy.html",
-        "/imprint" => "imprint.html",
         "/bye" => "bye.html",
         "/favicon.ico" => "favicon.ico",
         "/robots.txt" => "robots.txt",
@@ -145,7 +155,7 @@ fn file_of(path: &str) -> Option<String> {
     Some(file.to_owned())
 }
 
-fn page(server: &Server, request: &Request<Incoming>, file: &str) -> Answer {
+pub(crate) fn page<B>(server: &Server, request: &Request<B>, file: &str) -> Answer {
     let Some(asset) = server.assets.find(file) else { return not_found(server) };
     let Ok(etag) = HeaderValue::from_str(&asset.etag) else { return not_found(server) };
     let known = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
@@ -163,6 +173,20 @@ fn page(server: &Server, request: &Request<Incoming>, file: &str) -> Answer {
     }
     answer.headers_mut().insert(ETAG, etag);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+/// By the query and what the browser prefers.
+pub(crate) fn wanted_language<B>(request: &Request<B>) -> Language {
+    let accept = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    Language::wanted(request.uri().query(), accept)
+}
+
+/// A page that was made on the server.
+pub(crate) fn html(language: Language, page: Bytes) -> Answer {
+    let mut answer = Answer::new(Full::new(page));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    answer.headers_mut().insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.code()));
     answer
 }
 

@@ -3,7 +3,7 @@
 //! How to read this: `server` starts the parts; `http` and `api` answer requests; `signal` is a participant's WebSocket;
 //! `whip` lets in clients without
 //! the page; `rooms` holds the rules of a room's life without any I/O; `hall` connects rooms, sockets and workers; `media` is the
-//! only door to the data plane; `sdp` alone knows session descriptions.
+//! only door to the data plane; `sdp` alone knows session descriptions; `privacy` says what all of this holds about people.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -23,12 +23,14 @@ mod media;
 mod metrics;
 mod names;
 mod password;
+mod privacy;
 mod random;
 mod rooms;
 mod sdp;
 mod server;
 mod signal;
 mod site;
+mod status;
 mod tls;
 mod whip;
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check { file }) => cli::check(&file),
         Some(Command::Organizer { action }) => cli::organizer(action),
+        Some(Command::Compliance { action }) => cli::compliance(&action),
         Some(Command::Doctor { json, file }) => {
             cli::load(&file).and_then(|config| doctor::examine(&config, json))
         }

@@ -1,4 +1,5 @@
-//! The admin's listener: health, readiness and numbers. No label names a person, a room or an address.
+//! The admin's listener: health, readiness, numbers, and a page of them for people. Nothing here names a person, a room or
+//! an address.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -20,9 +21,10 @@ use tokio::net::TcpListener;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::http::Answer;
+use crate::http::{self, Answer};
 use crate::server::Server;
 use crate::signal::message::Refused;
+use crate::status;
 
 /// A worker's turn takes well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,7 +34,7 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// One worker's row: who it is and what it said, if it did.
-type Row = (WorkerInfo, Option<Box<Snapshot>>);
+pub(crate) type Row = (WorkerInfo, Option<Box<Snapshot>>);
 
 pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener) {
     loop {
@@ -56,10 +58,21 @@ pub(crate) async fn serve(server: Rc<Server>, listener: TcpListener) {
 }
 
 async fn answer(server: &Server, request: &Request<Incoming>) -> Answer {
+    let mut answer = route(server, request).await;
+    answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    server.site.protect(None, answer.headers_mut());
+    answer
+}
+
+async fn route(server: &Server, request: &Request<Incoming>) -> Answer {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".into());
     }
     match request.uri().path() {
+        "/" => {
+            let language = http::wanted_language(request);
+            http::html(language, status::page(server, &rows(server).await, language).into())
+        }
         "/healthz" => healthz(&rows(server).await),
         "/readyz" if server.hall.rooms(|rooms| rooms.is_draining()) => {
             text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into())
@@ -74,7 +87,10 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Answer {
             answer.headers_mut().insert(CONTENT_TYPE, version);
             answer
         }
-        _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
+        path => match path.strip_prefix("/assets/").filter(|file| status::ASSETS.contains(file)) {
+            Some(file) => http::page(server, request, file),
+            None => text(StatusCode::NOT_FOUND, "not found\n".into()),
+        },
     }
 }
 
@@ -235,9 +251,6 @@ fn line(page: &mut String, name: &str, labels: &str, value: u64) {
 fn text(status: StatusCode, body: String) -> Answer {
     let mut answer = Answer::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }

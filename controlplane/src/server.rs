@@ -27,6 +27,7 @@ use crate::log::{self, Entry};
 use crate::media::{Events, Media};
 use crate::metrics;
 use crate::password::{Hashing, Password};
+use crate::privacy::Notices;
 use crate::random;
 use crate::rooms::{self, Rooms};
 use crate::site::Site;
@@ -38,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) site: Site,
     pub(crate) assets: Assets,
+    pub(crate) notices: Notices,
+    pub(crate) started: Instant,
     pub(crate) auth: Auth,
     pub(crate) hashing: Hashing,
     pub(crate) hall: Hall,
@@ -175,6 +178,8 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         connections: RefCell::new(connections),
         whip: RefCell::new(whip),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
+        notices: Notices::new(&config),
+        started: Instant::now(),
         site,
         tls: RefCell::new(tls),
         announced,

@@ -103,6 +103,7 @@ fn is_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::OPERATOR;
 
     fn site(text: &str) -> Site {
         Site::new(&Config::parse(text).unwrap())
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_public_url_is_an_origin_of_ours_whatever_the_host() {
-        let site = site("[http]\npublic_url = \"https://saal.example/\"\n");
+        let site = site(&format!("{OPERATOR}[http]\npublic_url = \"https://saal.example/\"\n"));
         assert!(site.is_own_origin(&headers("127.0.0.1:8080", "https://saal.example")));
         assert!(!site.is_own_origin(&headers("127.0.0.1:8080", "https://evil.example")));
         assert!(!site.is_own_origin(&headers("rebound.example:8080", "http://rebound.example:8080")));

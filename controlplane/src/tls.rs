@@ -64,9 +64,8 @@ mod tests {
 
     #[test]
     fn a_trial_certificate_is_made_without_any_file() {
-        let config =
-            Config::parse("[http]\nself_signed = true\npublic_url = \"https://saal.example:8443\"\n")
-                .unwrap();
+        let http = "[http]\nself_signed = true\npublic_url = \"https://saal.example:8443\"\n";
+        let config = Config::parse(&format!("{}{http}", crate::config::tests::OPERATOR)).unwrap();
         assert!(acceptor(&config).unwrap().is_some());
         assert!(acceptor(&Config::default()).unwrap().is_none());
     }

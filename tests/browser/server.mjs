@@ -28,6 +28,14 @@ self_signed = true
 announce = ["${ADDRESS}"]
 io = "${io}"
 ${media}
+[operator]
+name = "Studierendenwerk Beispielstadt, Anstalt des öffentlichen Rechts"
+address = "Am Marktplatz 1\\n12345 Beispielstadt"
+email = "konferenz@studierendenwerk.example"
+phone = "+49 30 555 0100"
+represented_by = "Dr. Maria Muster, Geschäftsführerin"
+data_protection_officer = "Datenschutzbeauftragte des Studierendenwerks\\ndatenschutz@studierendenwerk.example"
+supervisory_authority = "Die Landesbeauftragte für den Datenschutz\\nhttps://datenschutz.land.example"
 [organizers]
 file = "${join(directory, 'organizers.toml')}"
 [log]

@@ -1,4 +1,4 @@
-//! The page's certificate and the organizers' accounts: readable, fit, not about to end, and not open to others.
+//! The page's certificate, the organizers' accounts and who runs this: readable, fit, not about to end, not open to others.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -37,6 +37,7 @@ pub(super) fn gather(config: &Config) -> Vec<Finding> {
         _ => vec![without_certificate(config)],
     };
     findings.push(organizers(config));
+    findings.push(operator(config));
     findings
 }
 
@@ -186,6 +187,15 @@ fn organizers(config: &Config) -> Finding {
         Err(why) => Finding::fail(name, why)
             .means("The server does not start.")
             .mend(format!("ls -l {}   # the service's user must read and write it", path.display())),
+    }
+}
+
+fn operator(config: &Config) -> Finding {
+    match &config.operator {
+        Some(_) => Finding::ok("operator", "the privacy notice and the imprint say who runs this server"),
+        None => Finding::warn("operator", "nobody: the privacy notice calls this a demonstration")
+            .means("For others than this machine's own people the server does not start without it.")
+            .mend("[operator]   # docs/operations.md, \"Who answers for it\""),
     }
 }
 

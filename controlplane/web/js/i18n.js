@@ -60,7 +60,8 @@ export function translate(root) {
       else node.textContent = text;
     }
   }
-  for (const node of root.querySelectorAll('[data-lang]')) {
-    node.toggleAttribute('hidden', node.getAttribute('data-lang') !== current);
+  // The server writes these two, in the language that their address names.
+  for (const link of root.querySelectorAll('a[href^="/privacy"], a[href^="/imprint"]')) {
+    link.setAttribute('href', `${link.getAttribute('href')?.split('?')[0]}?lang=${current}`);
   }
 }

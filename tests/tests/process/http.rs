@@ -142,6 +142,8 @@ impl Line {
         let mut request = url.into_client_request().expect("a URL");
         request.headers_mut().insert("Origin", origin.parse().expect("a header"));
         request.headers_mut().insert("Cookie", cookie.parse().expect("a header"));
+        // What a browser tells of itself goes no further.
+        request.headers_mut().insert("User-Agent", "canaryagent/1.0".parse().expect("a header"));
         match tungstenite::client(request, connect(server.http)) {
             Ok((socket, _)) => Ok(Line(socket)),
             Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),

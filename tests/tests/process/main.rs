@@ -4,6 +4,7 @@ mod abuse;
 mod http;
 mod join;
 mod memory;
+mod notice;
 mod server;
 mod whip;
 

@@ -8,13 +8,19 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// Who runs the servers of the tests: what a configuration for others than this machine has to say.
+pub(crate) const OPERATOR: &str = "operator.name = \"Example University\"\n\
+    operator.address = \"Main Street 1\\nExampletown\"\noperator.email = \"conference@example.org\"\n\
+    operator.data_protection_officer = \"Dana Example, dpo@example.org\"\n\
+    operator.supervisory_authority = \"The state's commissioner\"\n";
+
 /// How long anything may take that should take no time on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) struct Server {
     child: Child,
     /// Deleted with the server.
-    _directory: Directory,
+    directory: Directory,
     pub(crate) http: u16,
     pub(crate) admin: u16,
     pub(crate) account: String,
@@ -62,15 +68,8 @@ impl Server {
         if let Some(stderr) = child.stderr.take() {
             follow(stderr, &said);
         }
-        let mut server = Server {
-            child,
-            _directory: directory,
-            http,
-            admin,
-            account: String::new(),
-            password: String::new(),
-            said,
-        };
+        let mut server =
+            Server { child, directory, http, admin, account: String::new(), password: String::new(), said };
         let deadline = Instant::now() + SOON;
         while server.password.is_empty() {
             let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
@@ -87,6 +86,11 @@ impl Server {
 
     pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no writer panics").clone()
+    }
+
+    /// The file that it was started with.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path("saal.toml")
     }
 
     pub(crate) fn origin(&self) -> String {

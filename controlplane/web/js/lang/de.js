@@ -223,7 +223,4 @@ export const de = {
   'bye.stop': 'Hier bleiben',
   'bye.unanswered': 'Der Server antwortet nicht mehr. Sie können dieses Fenster schließen.',
   'bye.stopped': 'Sie können dieses Fenster schließen.',
-
-  'privacy.document': 'Datenschutz · Saal',
-  'imprint.document': 'Impressum · Saal',
 };

@@ -222,7 +222,4 @@ export const en = {
   'bye.stop': 'Stay here',
   'bye.unanswered': 'The server does not answer any more. You can close this window.',
   'bye.stopped': 'You can close this window.',
-
-  'privacy.document': 'Privacy · Saal',
-  'imprint.document': 'Imprint · Saal',
 };

@@ -1,0 +1,454 @@
+//! Every kind of personal data that this server holds: what for, where, until when, who gets it, and which field of which
+//! type it is. A test reads the sources and finds fields that nobody has entered here.
+
+use super::{Language, Text, text};
+use crate::config::{Basis, Config, LegalBasis};
+
+/// What the server does for people; each has a legal basis of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Function {
+    Meetings,
+    Accounts,
+    Journal,
+    Protection,
+}
+
+/// One kind of data.
+pub(crate) struct Category {
+    pub(crate) function: Function,
+    pub(crate) name: Text,
+    pub(crate) what: Text,
+    pub(crate) purpose: Text,
+    pub(crate) place: fn(&Config) -> Place,
+    pub(crate) kept: Kept,
+    pub(crate) recipients: Recipients,
+    /// `path of the file`, `type`, `fields`: what of the program holds it.
+    pub(crate) held_in: &'static [Held],
+    /// Keys of the configuration that decide about it.
+    pub(crate) switches: &'static [&'static str],
+}
+
+pub(crate) type Held = (&'static str, &'static str, &'static [&'static str]);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    Memory,
+    Disk,
+    Browser,
+}
+
+/// Until when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kept {
+    /// The answer to the request, or the message's delivery.
+    Answer,
+    Delivery,
+    Packets,
+    /// The participant's stay.
+    Stay,
+    Room,
+    Window,
+    Session,
+    Account,
+    Journal,
+    HangUp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Recipients {
+    Nobody,
+    /// Everybody who is in the room at that time.
+    Room,
+    Administration,
+}
+
+impl Function {
+    pub(crate) const ALL: [Function; 4] =
+        [Function::Meetings, Function::Accounts, Function::Journal, Function::Protection];
+
+    pub(crate) fn name(self) -> Text {
+        match self {
+            Function::Meetings => text("Gespräche führen", "Holding meetings"),
+            Function::Accounts => text("Konten der Organisation", "Organizers’ accounts"),
+            Function::Journal => text("Protokoll der Anmeldungen", "Journal of sign-ins"),
+            Function::Protection => text("Schutz vor Missbrauch", "Protection against abuse"),
+        }
+    }
+
+    pub(crate) fn purpose(self) -> Text {
+        match self {
+            Function::Meetings => text(
+                "Ton, Bild, Bildschirm und Chat zwischen den Personen in einem Raum übertragen. Für nichts sonst: keine \
+                 Auswertung, keine Statistik über Personen, keine Werbung, kein Training.",
+                "Carry sound, picture, screen and chat between the people in a room. For nothing else: no evaluation, no \
+                 statistics about people, no advertising, no training.",
+            ),
+            Function::Accounts => text(
+                "Nur wer ein Konto hat, kann Räume öffnen. Gäste brauchen keines.",
+                "Only people with an account can open rooms. Guests need none.",
+            ),
+            Function::Journal => text(
+                "Erkennen, wenn jemand ein Konto missbraucht. Das Einzige, was der Server protokolliert und was eine Person \
+                 benennt.",
+                "Notice when somebody misuses an account. The only thing that the server logs and that names a person.",
+            ),
+            Function::Protection => text(
+                "Das Erraten von Passwörtern und das Überlasten des Servers verhindern, ohne sich jemanden zu merken.",
+                "Prevent guessing of passwords and overload of the server, without remembering anybody.",
+            ),
+        }
+    }
+
+    pub(crate) fn data_subjects(self) -> Text {
+        match self {
+            Function::Meetings => {
+                text("alle, die an einem Gespräch teilnehmen", "everybody who takes part in a meeting")
+            }
+            Function::Accounts | Function::Journal => {
+                text("Organisatorinnen und Organisatoren", "organizers")
+            }
+            Function::Protection => {
+                text("alle, die den Server aufrufen", "everybody who contacts the server")
+            }
+        }
+    }
+
+    pub(crate) fn basis(self, bases: &LegalBasis) -> Basis {
+        match self {
+            Function::Meetings => bases.meetings,
+            Function::Accounts => bases.accounts,
+            Function::Journal => bases.journal,
+            Function::Protection => bases.protection,
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn name(self) -> Text {
+        match self {
+            Place::Memory => text("nur im Arbeitsspeicher des Servers", "in the server’s memory only"),
+            Place::Disk => text("auf der Festplatte des Servers", "on the server’s disk"),
+            Place::Browser => text("nur in Ihrem Browser", "in your browser only"),
+        }
+    }
+}
+
+impl Recipients {
+    pub(crate) fn name(self) -> Text {
+        match self {
+            Recipients::Nobody => text("niemand", "nobody"),
+            Recipients::Room => text(
+                "die Personen, die zu dieser Zeit im selben Raum sind",
+                "the people who are in the same room at that time",
+            ),
+            Recipients::Administration => {
+                text("wer diesen Server verwaltet", "whoever administers this server")
+            }
+        }
+    }
+}
+
+impl Kept {
+    pub(crate) fn says(self, config: &Config, language: Language) -> String {
+        let (gone, waits) = (config.media.consent_seconds, config.rooms.waiting_minutes);
+        let fixed = |text: Text| text.to(language).to_owned();
+        match (self, language) {
+            (Kept::Answer, _) => {
+                fixed(text("bis die Antwort geschickt ist", "until the answer has been sent"))
+            }
+            (Kept::Delivery, _) => fixed(text("bis zur Zustellung, Sekunden", "until delivery, seconds")),
+            (Kept::Packets, _) => fixed(text(
+                "bis neuere Pakete sie überschreiben, wenige Sekunden; längstens, bis Sie gehen oder das Gerät \
+                 ausschalten",
+                "until newer packets overwrite them, a few seconds; at the longest until you leave or switch the device off",
+            )),
+            (Kept::Stay, Language::De) => {
+                format!("bis Sie gehen; wenn Ihre Verbindung abreißt, {gone} Sekunden danach")
+            }
+            (Kept::Stay, Language::En) => {
+                format!("until you leave; {gone} seconds after your connection is lost")
+            }
+            (Kept::Room, Language::De) => format!(
+                "bis die letzte Person geht oder die Organisation den Raum beendet; kommt niemand, {waits} Minuten nach \
+                 dem Öffnen"
+            ),
+            (Kept::Room, Language::En) => format!(
+                "until the last person leaves or the organizer ends the room; if nobody comes, {waits} minutes after it \
+                 was opened"
+            ),
+            (Kept::Window, _) => fixed(text(
+                "1 Minute; der Schlüssel der Prüfwerte wird nach 10 Minuten verworfen",
+                "1 minute; the key of the hashes is thrown away after 10 minutes",
+            )),
+            (Kept::Session, _) => fixed(text(
+                "bis zum Abmelden, längstens 12 Stunden oder bis der Server neu startet",
+                "until sign-out, 12 hours at the longest, or until the server restarts",
+            )),
+            (Kept::Account, _) => fixed(text("bis das Konto entfernt wird", "until the account is removed")),
+            (Kept::Journal, _) => fixed(text("höchstens 7 Tage", "7 days at most")),
+            (Kept::HangUp, _) => fixed(text(
+                "bis Sie auflegen; schließen Sie nur das Fenster, bis Sie auf der Startseite das Vergessen wählen oder die \
+                 Daten im Browser löschen",
+                "until you hang up; if you only close the window, until you choose to be forgotten on the start page or \
+                 delete the data in the browser",
+            )),
+        }
+    }
+}
+
+fn in_memory(_: &Config) -> Place {
+    Place::Memory
+}
+
+fn on_disk(_: &Config) -> Place {
+    Place::Disk
+}
+
+fn in_browser(_: &Config) -> Place {
+    Place::Browser
+}
+
+fn of_accounts(config: &Config) -> Place {
+    if config.organizers.file.is_some() { Place::Disk } else { Place::Memory }
+}
+
+pub(crate) const CATEGORIES: &[Category] = &[
+    Category {
+        function: Function::Meetings,
+        name: text("Ihr Name im Gespräch", "Your name in the meeting"),
+        what: text(
+            "Der Name, den Sie angeben; er muss nicht Ihr wirklicher sein. Dazu eine zufällige Nummer für diesen \
+             Aufenthalt und ob Sie den Raum geöffnet haben.",
+            "The name that you enter; it need not be your real one. With it a random number for this stay, and whether \
+             you opened the room.",
+        ),
+        purpose: text("damit die anderen wissen, wer da ist", "so that the others know who is there"),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Room,
+        held_in: &[("controlplane/src/rooms.rs", "Participant", &["id", "name", "kind", "organizer"])],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Ton, Bild, Bildschirm", "Sound, picture, screen"),
+        what: text(
+            "Was Mikrofon, Kamera und Bildschirmfreigabe senden, und nur, solange Sie sie eingeschaltet haben. Der Server \
+             entschlüsselt es im Arbeitsspeicher und verschlüsselt es für jede Person im Raum neu. Er zeichnet nichts auf.",
+            "What microphone, camera and screen share send, and only while you have them switched on. The server decrypts \
+             it in memory and encrypts it anew for each person in the room. It records nothing.",
+        ),
+        purpose: text(
+            "übertragen und verlorene Pakete nachliefern",
+            "transmission, and sending lost packets again",
+        ),
+        place: in_memory,
+        kept: Kept::Packets,
+        recipients: Recipients::Room,
+        held_in: &[
+            ("dataplane/src/sfu/history.rs", "History", &["entries", "payloads"]),
+            ("dataplane/src/rooms.rs", "Rooms", &["batch"]),
+        ],
+        switches: &[],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Was eingeschaltet ist und wer spricht", "What is switched on, and who speaks"),
+        what: text(
+            "Ob Mikrofon, Kamera, Bildschirm an sind und die Hand gehoben ist, und wie laut Ihr Mikrofon gerade ist.",
+            "Whether microphone, camera and screen are on and the hand is raised, and how loud your microphone is at the \
+             moment.",
+        ),
+        purpose: text(
+            "den anderen zeigen, wer spricht, und die Stimmen auswählen, die alle hören",
+            "show the others who speaks, and choose the voices that all hear",
+        ),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Room,
+        held_in: &[("controlplane/src/rooms.rs", "Participant", &["state"])],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Chat", "Chat"),
+        what: text(
+            "Ihre Nachrichten. Der Server leitet sie weiter und hebt sie nicht auf; wer später kommt, sieht frühere nicht.",
+            "Your messages. The server passes them on and does not keep them; people who come later do not see earlier \
+             ones.",
+        ),
+        purpose: text("zustellen", "delivery"),
+        place: in_memory,
+        kept: Kept::Delivery,
+        recipients: Recipients::Room,
+        held_in: &[("controlplane/src/hall.rs", "Member", &["outbox"])],
+        switches: &[],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("IP-Adresse", "IP address"),
+        what: text(
+            "Die öffentliche IP-Adresse und die Ports, von denen Ihr Gerät sendet.",
+            "The public IP address and the ports that your device sends from.",
+        ),
+        purpose: text("Ihnen Daten schicken", "to send you data"),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Nobody,
+        held_in: &[
+            ("dataplane/src/rooms.rs", "Rooms", &["addresses"]),
+            ("dataplane/src/sfu/transport.rs", "Transport", &["ice", "train"]),
+        ],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Schlüssel und Eigenschaften der Verbindung", "Keys and properties of the connection"),
+        what: text(
+            "Schlüssel und Kennungen der verschlüsselten Verbindung, welche Formate Ihr Browser beherrscht, Verluste und \
+             Übertragungsrate. Keine Gerätenamen, kein Name des Browsers.",
+            "Keys and identifiers of the encrypted connection, which formats your browser knows, losses and bit rate. No \
+             names of devices, no name of the browser.",
+        ),
+        purpose: text(
+            "verschlüsseln, Bildgrößen wählen, die durch Ihre Leitung passen",
+            "encryption, and choosing picture sizes that fit through your line",
+        ),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Nobody,
+        held_in: &[
+            ("dataplane/src/sfu/transport.rs", "Transport", &["fingerprint", "srtp"]),
+            ("dataplane/src/rooms.rs", "Rooms", &["ufrags"]),
+            (
+                "dataplane/src/sfu/participant.rs",
+                "Participant",
+                &["id", "extensions", "sources", "streams", "slots", "arrivals", "clock", "ssrc", "cname"],
+            ),
+            (
+                "controlplane/src/signal/call.rs",
+                "Negotiated",
+                &["local", "remote_ufrag", "fingerprint", "cname", "held", "slots"],
+            ),
+            ("controlplane/src/signal/call.rs", "Call", &["me", "negotiated", "view"]),
+        ],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Der Raum", "The room"),
+        what: text(
+            "Sein Name, wer ihn geöffnet hat, und Prüfwerte seines Passworts und seines Zugangs für Programme. Ein Raum, \
+             der später denselben Namen trägt, hat mit dem früheren nichts zu tun.",
+            "Its name, who opened it, and hashes of its password and of its token for programs. A later room of the same \
+             name has nothing to do with the earlier one.",
+        ),
+        purpose: text("nur Eingeladene einlassen", "let in only those who are invited"),
+        place: in_memory,
+        kept: Kept::Room,
+        recipients: Recipients::Room,
+        held_in: &[
+            (
+                "controlplane/src/rooms.rs",
+                "Room",
+                &["name", "opened_by", "password", "media_token_sha256", "people"],
+            ),
+            ("controlplane/src/whip.rs", "Session", &["room", "participant"]),
+        ],
+        switches: &["rooms.waiting_minutes"],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Anfragen Ihres Browsers", "Requests of your browser"),
+        what: text(
+            "Die aufgerufene Seite und was Ihr Browser mitschickt. Der Server wertet davon nur aus, was er zum Antworten \
+             braucht, und schreibt nichts davon in ein Protokoll.",
+            "The page that is asked for and what your browser sends along. The server looks only at what it needs for the \
+             answer, and writes nothing of it into a log.",
+        ),
+        purpose: text("die Seite ausliefern", "deliver the page"),
+        place: in_memory,
+        kept: Kept::Answer,
+        recipients: Recipients::Nobody,
+        held_in: &[("controlplane/src/signal/session.rs", "Visitor", &["client", "account", "room"])],
+        switches: &[],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Einstellungen im Browser", "Settings in the browser"),
+        what: text(
+            "Name, Sprache, gewählte Geräte und die Einstellung der Tasten im lokalen Speicher. Gäste bekommen keine \
+             Cookies.",
+            "Name, language, chosen devices and the setting for keys in local storage. Guests get no cookies.",
+        ),
+        purpose: text("damit Sie sie nicht neu wählen müssen", "so that you need not choose them again"),
+        place: in_browser,
+        kept: Kept::HangUp,
+        recipients: Recipients::Nobody,
+        held_in: &[],
+        switches: &[],
+    },
+    Category {
+        function: Function::Accounts,
+        name: text("Konto", "Account"),
+        what: text(
+            "Der Name des Kontos und ein Prüfwert des Passworts (Argon2id), aus dem es sich nicht zurückrechnen lässt.",
+            "The account’s name and a hash of its password (Argon2id), from which it cannot be computed.",
+        ),
+        purpose: text("erkennen, wer Räume öffnen darf", "know who may open rooms"),
+        place: of_accounts,
+        kept: Kept::Account,
+        recipients: Recipients::Administration,
+        held_in: &[("controlplane/src/accounts.rs", "Organizer", &["name", "hash"])],
+        switches: &["organizers.file"],
+    },
+    Category {
+        function: Function::Accounts,
+        name: text("Anmeldung", "Sign-in session"),
+        what: text(
+            "Ein Cookie in Ihrem Browser und dessen Prüfwert mit dem Namen des Kontos auf dem Server. Es dient nur der \
+             Anmeldung.",
+            "A cookie in your browser, and its hash with the account’s name on the server. It serves the sign-in only.",
+        ),
+        purpose: text("angemeldet bleiben", "to stay signed in"),
+        place: in_memory,
+        kept: Kept::Session,
+        recipients: Recipients::Nobody,
+        held_in: &[("controlplane/src/auth.rs", "Session", &["account", "hash", "expires"])],
+        switches: &[],
+    },
+    Category {
+        function: Function::Journal,
+        name: text("Anmeldungen", "Sign-ins"),
+        what: text(
+            "Zeit, Konto und Ergebnis jeder Anmeldung von Organisatorinnen und Organisatoren, ohne IP-Adresse. Gäste kommen \
+             darin nicht vor.",
+            "Time, account and result of every sign-in of an organizer, without an IP address. Guests do not appear in it.",
+        ),
+        purpose: text("Missbrauch von Konten aufklären", "clear up misuse of accounts"),
+        place: on_disk,
+        kept: Kept::Journal,
+        recipients: Recipients::Administration,
+        held_in: &[],
+        switches: &[],
+    },
+    Category {
+        function: Function::Protection,
+        name: text("Zähler", "Counters"),
+        what: text(
+            "Wie oft in der letzten Minute von einer Adresse ein falsches Passwort kam und wie viele Verbindungen offen \
+             sind, unter einem Prüfwert statt unter der Adresse. Welche Adresse es war, lässt sich daraus nicht ablesen.",
+            "How often a wrong password came from an address in the last minute, and how many connections are open, under \
+             a hash instead of the address. Which address it was cannot be read from it.",
+        ),
+        purpose: text("das Durchprobieren von Passwörtern bremsen", "slow down the trying of passwords"),
+        place: in_memory,
+        kept: Kept::Window,
+        recipients: Recipients::Nobody,
+        held_in: &[
+            ("controlplane/src/limit.rs", "Table", &["rows", "hasher"]),
+            ("controlplane/src/limit.rs", "Connections", &["per_client", "hasher"]),
+        ],
+        switches: &[],
+    },
+];
