@@ -1,5 +1,6 @@
 // ./netns.sh node screenshots.mjs [DIRECTORY [LANGUAGE]]: pictures of every page, from a real server with real media, on
-// a desktop and on a phone. Without arguments: docs/screenshots, in English.
+// a desktop and on a phone. Without arguments: docs/screenshots, in English. What the server writes itself (notice,
+// imprint, status) comes in both languages; ONLY=documents takes nothing else.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,7 +26,10 @@ const server = await startServer({ io: 'auto', log: 'warn' });
 const chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
 const [blank] = await chromium.browser.pages();
 try {
-  for (const viewport of SIZES) await photograph(viewport);
+  for (const viewport of SIZES) {
+    if (process.env.ONLY !== 'documents') await photograph(viewport);
+    await photographDocuments(viewport);
+  }
 } finally {
   await chromium.close();
   await server.stop();
@@ -37,15 +41,35 @@ async function person(look) {
   return tab.page;
 }
 
+async function keep(name, picture) {
+  writeFileSync(join(pictures, name), picture.length > LARGEST_BYTES ? await indexed(blank, picture) : picture);
+  console.log(name);
+}
+
+/** The administration's page is served on the server's own host only. */
+async function photographDocuments(viewport) {
+  const onServer = await launch('chromium', { netns: process.env.SAAL_NETNS_SERVER });
+  try {
+    const { page } = await openTab(onServer);
+    await page.setViewport(viewport);
+    for (const language of ['en', 'de']) {
+      for (const [name, url] of [['privacy', server.url], ['imprint', server.url], ['status', 'http://127.0.0.1:8081']]) {
+        await page.goto(new URL(`${name === 'status' ? '' : name}?lang=${language}`, url).href);
+        await keep(`${name}-${language}-${viewport.width}.png`, await page.screenshot());
+      }
+    }
+  } finally {
+    await onServer.close();
+  }
+}
+
 async function photograph(viewport) {
   const page = await person(LOOKS.ada);
   await page.setViewport(viewport);
   const shoot = async (name) => {
     await page.bringToFront();
     await new Promise((resolve) => setTimeout(resolve, 400)); // tiles have moved, lists are filled
-    const picture = await page.screenshot();
-    writeFileSync(join(pictures, `${name}-${viewport.width}.png`), picture.length > LARGEST_BYTES ? await indexed(blank, picture) : picture);
-    console.log(`${name}-${viewport.width}.png`);
+    await keep(`${name}-${viewport.width}.png`, await page.screenshot());
   };
   await page.goto(server.url);
   await page.waitForSelector(testid('account'), { visible: true });
@@ -63,11 +87,6 @@ async function photograph(viewport) {
     streams.scrollIntoView({ block: 'center' });
   });
   await shoot('streams');
-  for (const path of ['privacy', 'imprint']) {
-    await page.goto(new URL(path, server.url).href);
-    await shoot(path);
-  }
-
   const others = {};
   for (const [key, name] of Object.entries({ mira: 'Mira Sommer', jonas: 'Jonas Weber', lin: 'Dr. Lin Chen' })) {
     others[key] = await person(LOOKS[key]);
