@@ -40,6 +40,8 @@ pub enum Dropped {
     UnknownSource,
     UnknownPayloadType,
     SourceOff,
+    /// The control plane withholds the source.
+    SourceWithheld,
     RtxInvalid,
     /// The receiver negotiated no payload type for the codec.
     CodecNotReceivable,
@@ -54,7 +56,7 @@ pub enum Dropped {
 }
 
 impl Dropped {
-    pub const ALL: [Dropped; 31] = [
+    pub const ALL: [Dropped; 32] = [
         Dropped::NotOurs,
         Dropped::UnknownAddress,
         Dropped::MalformedStun,
@@ -79,6 +81,7 @@ impl Dropped {
         Dropped::UnknownSource,
         Dropped::UnknownPayloadType,
         Dropped::SourceOff,
+        Dropped::SourceWithheld,
         Dropped::RtxInvalid,
         Dropped::CodecNotReceivable,
         Dropped::TooLarge,
@@ -115,6 +118,7 @@ impl Dropped {
             Dropped::UnknownSource => "unknown_source",
             Dropped::UnknownPayloadType => "unknown_payload_type",
             Dropped::SourceOff => "source_off",
+            Dropped::SourceWithheld => "source_withheld",
             Dropped::RtxInvalid => "rtx_invalid",
             Dropped::CodecNotReceivable => "codec_not_receivable",
             Dropped::TooLarge => "too_large",

@@ -51,6 +51,14 @@ pub enum Command {
         source: SourceKind,
         on: bool,
     },
+    /// Nothing of a source that is withheld is forwarded or kept, whether its owner has it on or off, until it is
+    /// released. Counts also for a source that is negotiated later.
+    Withhold {
+        room: RoomId,
+        participant: ParticipantId,
+        source: SourceKind,
+        withheld: bool,
+    },
     Leave {
         room: RoomId,
         participant: ParticipantId,

@@ -137,6 +137,11 @@ impl Rooms {
                     room.switch(key, source, on, &mut self.events);
                 }
             }
+            Command::Withhold { room, participant, source, withheld } => {
+                if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
+                    room.withhold(key, source, withheld, &mut self.events);
+                }
+            }
             Command::Leave { room, participant } => {
                 let Some(room_key) = self.room_ids.get(&room).copied() else { return };
                 let Some((_, key)) = find(&mut self.rooms, &self.room_ids, room, participant) else { return };

@@ -234,6 +234,11 @@ impl World {
         self.command(Command::Switch { room, participant, source, on });
     }
 
+    pub fn withhold(&mut self, who: Who, source: SourceKind, withheld: bool) {
+        let Seat { room, participant } = self.clients[who].seat;
+        self.command(Command::Withhold { room, participant, source, withheld });
+    }
+
     pub fn leave(&mut self, who: Who) {
         let Seat { room, participant } = self.clients[who].seat;
         self.command(Command::Leave { room, participant });

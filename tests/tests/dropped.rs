@@ -18,7 +18,7 @@ use webrtc_util::marshal::Marshal;
 type Provocation = fn(&mut Stage);
 
 /// A table, so that a reason without a test is seen at once.
-const PROVOKED: [(Dropped, Provocation); 27] = [
+const PROVOKED: [(Dropped, Provocation); 28] = [
     (Dropped::NotOurs, |stage| stage.send(&[0x40; 100])),
     (Dropped::UnknownAddress, |stage| {
         let stranger = stage.world.stranger();
@@ -93,6 +93,7 @@ const PROVOKED: [(Dropped, Provocation); 27] = [
     }),
     (Dropped::UnknownPayloadType, |stage| stage.rtp(|header| header.payload_type = 33)),
     (Dropped::SourceOff, |stage| stage.world.switch(stage.publisher, Camera, false)),
+    (Dropped::SourceWithheld, |stage| stage.world.withhold(stage.publisher, Camera, true)),
     (Dropped::RtxInvalid, |stage| {
         // Repairs a layer of which nothing has come.
         let publisher = stage.world.join_silently(stage.room(), Plan::browser());

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use saal_dataplane::counters::Dropped;
 use saal_dataplane::id::SourceKind::{Camera, Microphone, Screen};
 use saal_dataplane::id::{ParticipantId, RoomId};
 use saal_dataplane::link::{Command, Event, Refusal};
@@ -219,6 +220,35 @@ fn a_camera_that_was_off_comes_back_with_a_keyframe_and_without_a_gap() {
 }
 
 #[test]
+fn who_is_withheld_is_neither_heard_nor_seen_however_often_their_page_switches_on() {
+    each_backend(|world| {
+        let room = world.open_room();
+        let all = world.connect_all(room, [Plan::browser(), Plan::viewer()]);
+        world.view(all[1], &[(all[0], Camera, 720)]);
+        let is_received = |world: &World, kind| world.received(all[1], all[0], kind) > 10;
+        world
+            .until("both are received", |world| is_received(world, Microphone) && is_received(world, Camera));
+        for kind in [Microphone, Camera] {
+            world.withhold(all[0], kind, true);
+            world.switch(all[0], kind, false);
+            world.switch(all[0], kind, true);
+        }
+        world.snapshot();
+        world.run_for(Duration::from_millis(100));
+        world.forget_received();
+        let dropped = world.dropped(Dropped::SourceWithheld);
+        world.until("it sends on", |world| world.dropped(Dropped::SourceWithheld) > dropped + 100);
+        assert_eq!(world.received(all[1], all[0], Microphone) + world.received(all[1], all[0], Camera), 0);
+        for kind in [Microphone, Camera] {
+            world.withhold(all[0], kind, false);
+        }
+        world
+            .until("both are received", |world| is_received(world, Microphone) && is_received(world, Camera));
+        world.check_slots(all[1]);
+    });
+}
+
+#[test]
 fn a_microphone_that_is_switched_on_again_is_heard_again() {
     each_backend(|world| {
         let room = world.open_room();
@@ -317,6 +347,7 @@ fn commands_that_name_nobody_change_nothing() {
         {
             world.command(Command::Leave { room, participant });
             world.command(Command::Switch { room, participant, source: Camera, on: false });
+            world.command(Command::Withhold { room, participant, source: Camera, withheld: true });
             world.command(Command::View { room, participant, wishes: Vec::new() });
             world.command(Command::Negotiate { room, participant, media: Default::default() });
             let local = world.ice_credentials();

@@ -25,6 +25,8 @@ pub(crate) struct Participant {
     pub(crate) transport: Transport,
     pub(crate) extensions: ExtensionIds,
     pub(crate) sources: [Option<Key<Source>>; SourceKind::ALL.len()],
+    /// Which kinds of source are withheld, also before there is one.
+    pub(crate) withheld: [bool; SourceKind::ALL.len()],
     /// Which SSRC is which encoding; an entry is made by an authenticated packet only. `None` once another SSRC has
     /// taken its place: were it let back, two SSRCs in turn could make the server forget a layer with every packet.
     pub(crate) streams: Vec<(Ssrc, Option<Stream>)>,
@@ -73,6 +75,7 @@ impl Participant {
             transport,
             extensions: ExtensionIds::default(),
             sources: [None; SourceKind::ALL.len()],
+            withheld: [false; SourceKind::ALL.len()],
             streams: Vec::new(),
             slots: Vec::new(),
             arrivals: Arrivals::new(),

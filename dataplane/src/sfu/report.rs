@@ -40,11 +40,12 @@ pub(crate) fn send_requests(
         // A layer that is silent beside others was paused by its sender. Browsers answer a request for one layer with
         // keyframes of all, so nobody asks before it is back.
         let is_live = source.layers.iter().any(|layer| layer.is_live(turn.now));
+        let flows = source.flows();
         for layer in &mut source.layers {
             let is_paused = is_live && !layer.is_live(turn.now);
             let Some(media) = layer.ssrc else { continue };
             let mut writer = Writer::new(&mut buffer);
-            if source.on && !is_paused && layer.keyframe.due(turn.now, turn.limits.keyframe_interval) {
+            if flows && !is_paused && layer.keyframe.due(turn.now, turn.limits.keyframe_interval) {
                 writer.pli(owner.ssrc, media);
                 turn.counters.keyframe_requests_sent += 1;
             }

@@ -162,7 +162,9 @@ impl Room {
                 }
                 None => {
                     old_sources[place] = kept;
-                    participant.sources[place] = Some(self.sources.insert(Source::new(key, owner_id, spec)));
+                    let mut source = Source::new(key, owner_id, spec);
+                    source.withheld = participant.withheld[place];
+                    participant.sources[place] = Some(self.sources.insert(source));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::counters::Dropped;
 use crate::id::{Codec, ParticipantId, SlotIndex, SourceKind};
 use crate::link::SourceSpec;
 use crate::sfu::layer::Layer;
@@ -19,8 +20,10 @@ pub(crate) struct Source {
     pub(crate) owner_id: ParticipantId,
     pub(crate) kind: SourceKind,
     pub(crate) spec: SourceSpec,
-    /// Switched on by its owner. Nothing of a source that is off is forwarded.
+    /// Switched on by its owner.
     pub(crate) on: bool,
+    /// By the control plane, whatever the owner says.
+    pub(crate) withheld: bool,
     /// From the smallest to the largest.
     pub(crate) layers: Vec<Layer>,
     pub(crate) subscribers: Vec<(Key<Participant>, SlotIndex)>,
@@ -31,7 +34,29 @@ impl Source {
         spec.rids.truncate(LAYERS_MAX);
         let clock = spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate_hz());
         let layers = (0..spec.rids.len().max(1)).map(|_| Layer::new(clock)).collect();
-        Source { owner, owner_id, kind: spec.kind, spec, on: false, layers, subscribers: Vec::new() }
+        Source {
+            owner,
+            owner_id,
+            kind: spec.kind,
+            spec,
+            on: false,
+            withheld: false,
+            layers,
+            subscribers: Vec::new(),
+        }
+    }
+
+    /// Why nothing of the source is forwarded, if so.
+    pub(crate) fn stopped(&self) -> Option<Dropped> {
+        match (self.withheld, self.on) {
+            (true, _) => Some(Dropped::SourceWithheld),
+            (false, false) => Some(Dropped::SourceOff),
+            (false, true) => None,
+        }
+    }
+
+    pub(crate) fn flows(&self) -> bool {
+        self.stopped().is_none()
     }
 
     /// The layer that a rid names; without simulcast the only one.

@@ -34,10 +34,42 @@ impl Room {
         on: bool,
         events: &mut VecDeque<Event>,
     ) {
+        self.change_flow(key, kind, events, |source| source.on = on);
+    }
+
+    /// The control plane withholds a participant's sources of a kind, or releases them.
+    pub(crate) fn withhold(
+        &mut self,
+        key: Key<Participant>,
+        kind: SourceKind,
+        withheld: bool,
+        events: &mut VecDeque<Event>,
+    ) {
         let Some(participant) = self.participants.find_mut(key) else { return };
+        participant.withheld[kind as usize] = withheld;
+        self.change_flow(key, kind, events, |source| {
+            source.withheld = withheld;
+            if withheld {
+                // Whoever lost a packet of before must not get it sent again.
+                source.layers.iter_mut().for_each(|layer| layer.history.clear());
+            }
+        });
+    }
+
+    fn change_flow(
+        &mut self,
+        key: Key<Participant>,
+        kind: SourceKind,
+        events: &mut VecDeque<Event>,
+        change: impl FnOnce(&mut Source),
+    ) {
+        let Some(participant) = self.participants.find(key) else { return };
         let Some(source_key) = participant.sources[kind as usize] else { return };
         let Some(source) = self.sources.find_mut(source_key) else { return };
-        if source.on && !on {
+        let before = source.flows();
+        change(source);
+        let flows = source.flows();
+        if before && !flows {
             // What the owner sends meanwhile is not forwarded, so the receivers must not see its numbers go on.
             for (key, index) in &source.subscribers {
                 let slots = self.participants.find_mut(*key).map(|p| &mut p.slots);
@@ -46,9 +78,8 @@ impl Room {
                 }
             }
         }
-        source.on = on;
         if kind == SourceKind::Microphone {
-            let changed = if on {
+            let changed = if flows {
                 self.speakers.add(source_key, source.owner_id)
             } else {
                 self.speakers.remove(source_key)
@@ -68,7 +99,7 @@ impl Room {
                 if let Some(best) = source.choose_layer(now, wish.height, slot.target) {
                     slot.target = best;
                 }
-                if source.on && slot.waits_for_keyframe(source) {
+                if source.flows() && slot.waits_for_keyframe(source) {
                     source.layers[slot.target].keyframe.want();
                 }
             }

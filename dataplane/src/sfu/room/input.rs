@@ -60,6 +60,7 @@ impl Room {
             // Media and retransmissions number their packets apart.
             return Err(Dropped::UnknownPayloadType);
         }
+        let stopped = source.stopped();
         let layer = source.layers.get_mut(stream.layer).ok_or(Dropped::UnknownSource)?;
         let (seq, payload) = match is_rtx {
             true => match original(layer, payload, padding)? {
@@ -70,9 +71,9 @@ impl Room {
         };
         let kind = source.kind.media();
         let is_video = kind == MediaKind::Video;
-        layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && source.on);
-        if !source.on {
-            return Err(Dropped::SourceOff);
+        layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && stopped.is_none());
+        if let Some(reason) = stopped {
+            return Err(reason);
         }
         let mut mark = FrameMark { keyframe: true, ..FrameMark::default() };
         if is_video {
@@ -166,7 +167,7 @@ impl Room {
         let mut legs = std::mem::take(&mut turn.batch.legs);
         let several = groups.len() > 1;
         for group in groups {
-            let source = self.sources.find(turn.batch.group(group).source).filter(|source| source.on);
+            let source = self.sources.find(turn.batch.group(group).source).filter(|source| source.flows());
             let subscribers = source.into_iter().flat_map(|source| &source.subscribers);
             legs.extend(subscribers.map(|&(participant, slot)| Leg { participant, slot, group }));
         }

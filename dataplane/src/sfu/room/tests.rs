@@ -574,6 +574,71 @@ fn what_waits_of_a_source_that_is_switched_off_or_gone_is_not_sent() {
     assert_eq!(rig.trains_for(1), Vec::<Vec<Leaving>>::new());
 }
 
+#[test]
+fn what_is_withheld_is_neither_sent_nor_kept_nor_listened_to_and_its_owner_cannot_change_that() {
+    let mut rig = speaker_and_viewer(1);
+    let key = rig.people[0].key;
+    rig.arrive(0, Sent { seq: 40, keyframe: false, ..CAMERA }, 1100).unwrap();
+    for kind in [SourceKind::Camera, SourceKind::Microphone] {
+        rig.room.withhold(key, kind, true, &mut rig.events);
+        rig.room.switch(key, kind, false, &mut rig.events);
+        rig.room.switch(key, kind, true, &mut rig.events);
+    }
+    rig.fan_out();
+    assert_eq!(rig.trains_for(1), Vec::<Vec<Leaving>>::new(), "what waited is not sent either");
+    let withheld = Err(Dropped::SourceWithheld);
+    assert_eq!(rig.rtp(0, Sent { seq: 41, ..CAMERA }), withheld);
+    for seq in 1..20 {
+        assert_eq!(rig.rtp(0, Sent { seq, ..VOICE }), withheld);
+    }
+    assert!(rig.trains_for(1).is_empty());
+    rig.tick(CHOICE_INTERVAL);
+    assert!(!rig.events.iter().any(|event| matches!(event, Event::Speakers { .. })));
+    let history = &rig.layer(0, 0).history;
+    assert!((1..42).all(|seq| history.find(ExtSeq(seq)).is_none()), "nothing is left to be sent again");
+}
+
+#[test]
+fn what_is_released_is_shown_from_its_next_keyframe_on_without_a_gap_in_the_numbers() {
+    let mut rig = speaker_and_viewer(0);
+    let key = rig.people[0].key;
+    rig.rtp(0, Sent { seq: 40, keyframe: false, ..CAMERA }).unwrap();
+    let last = rig.trains_for(1)[0][0].seq;
+    rig.room.withhold(key, SourceKind::Camera, true, &mut rig.events);
+    assert_eq!(rig.rtp(0, Sent { seq: 41, ..CAMERA }), Err(Dropped::SourceWithheld));
+    rig.room.withhold(key, SourceKind::Camera, false, &mut rig.events);
+    rig.rtp(0, Sent { seq: 42, keyframe: false, ..CAMERA }).unwrap();
+    assert!(rig.trains_for(1).is_empty());
+    rig.tick(CHOICE_INTERVAL);
+    assert_eq!(rig.asked_for_keyframes(0), [CAMERA.ssrc]);
+    rig.rtp(0, Sent { seq: 43, ..CAMERA }).unwrap();
+    assert_eq!(rig.trains_for(1)[0][0].seq, last.wrapping_add(1));
+}
+
+#[test]
+fn releasing_a_source_does_not_switch_it_on() {
+    let mut rig = speaker_and_viewer(0);
+    let key = rig.people[0].key;
+    rig.room.withhold(key, SourceKind::Microphone, true, &mut rig.events);
+    rig.room.switch(key, SourceKind::Microphone, false, &mut rig.events);
+    rig.room.withhold(key, SourceKind::Microphone, false, &mut rig.events);
+    assert_eq!(rig.rtp(0, VOICE), Err(Dropped::SourceOff));
+}
+
+#[test]
+fn a_source_withheld_before_it_is_negotiated_is_withheld_from_its_first_packet_on() {
+    let mut rig = Rig::new(1);
+    let key = rig.people[0].key;
+    rig.room.withhold(key, SourceKind::Camera, true, &mut rig.events);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    assert_eq!(rig.rtp(0, CAMERA), Err(Dropped::SourceWithheld));
+    rig.negotiate(0, Vec::new(), Vec::new());
+    rig.negotiate(0, vec![source(SourceKind::Camera, b"d", VP8, &[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    assert_eq!(rig.rtp(0, Sent { ssrc: 2, mid: b"d", ..CAMERA }), Err(Dropped::SourceWithheld));
+}
+
 const FRAME: Duration = Duration::from_micros(300);
 
 #[test]
