@@ -39,6 +39,7 @@ struct Credentials {
 struct RoomWish {
     name: Option<String>,
     password: Option<Password>,
+    lobby: Option<bool>,
 }
 
 /// A request's body: the largest is a session description.
@@ -139,6 +140,7 @@ async fn open_room(server: &Server, request: Request<Incoming>) -> Answer {
             name: name.clone(),
             opened_by: account.clone(),
             password: hash.clone(),
+            lobby: wish.lobby.unwrap_or(false),
             media_token_sha256: random::sha256(token.as_bytes()),
         };
         match server.hall.open(open) {

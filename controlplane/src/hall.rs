@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::limit::{ClientAddr, Key, Table};
 use crate::media::{Media, News};
 use crate::names::RoomKey;
-use crate::rooms::{Admitted, Join, Open, OpenError, Output, Pictures, Rooms, State};
+use crate::rooms::{Admitted, Entry, Join, Open, OpenError, Output, Pictures, Rooms, State};
 use crate::signal::message::{GoneReason, MediaState, Refused, ServerMessage};
 
 /// Rooms, their sockets and their workers.
@@ -37,6 +37,7 @@ pub(crate) enum Note {
     Say(Utf8Bytes),
     SlotShows { slot: SlotIndex, source: Option<(ParticipantId, SourceKind)> },
     Publish { pictures: Pictures },
+    Admitted(Box<Admitted>),
 }
 
 struct Failures {
@@ -46,8 +47,9 @@ struct Failures {
     tokens_per_client: Table,
 }
 
-/// Notes to one participant; whoever does not read for this long is gone.
-const OUTBOX_MAX: usize = 512;
+/// Notes to one participant; whoever does not read for this long is gone. A lobby of 500 that is let in at once is two
+/// notes for each to whoever let them in.
+const OUTBOX_MAX: usize = 2048;
 
 /// Refused joins per minute: of a campus behind one address, and of one name, existing or not.
 const FAILURES_PER_CLIENT: u16 = 60;
@@ -80,13 +82,13 @@ impl Hall {
         Ok(())
     }
 
-    pub(crate) fn join(&self, join: Join) -> Result<(Admitted, mpsc::Receiver<Note>), Refused> {
+    pub(crate) fn join(&self, join: Join) -> Result<(Entry, mpsc::Receiver<Note>), Refused> {
         let participant = join.participant;
-        let admitted = self.rooms.borrow_mut().join(Instant::now(), join)?;
+        let entry = self.rooms.borrow_mut().join(Instant::now(), join)?;
         let (outbox, notes) = mpsc::channel(OUTBOX_MAX);
         self.members.borrow_mut().insert(participant, Member { outbox, has_media: false });
         self.settle();
-        Ok((admitted, notes))
+        Ok((entry, notes))
     }
 
     /// Lets the rooms do something and carries out what follows.
@@ -103,6 +105,10 @@ impl Hall {
 
     pub(crate) fn state(&self, participant: ParticipantId) -> State {
         self.rooms.borrow().state(participant)
+    }
+
+    pub(crate) fn withheld(&self, participant: ParticipantId) -> [bool; SourceKind::ALL.len()] {
+        self.rooms.borrow().withheld(participant)
     }
 
     /// The data plane knows the participant from now on.
@@ -233,6 +239,9 @@ impl Hall {
                         |participant| self.pass(participant, Note::Publish { pictures: pictures.clone() });
                     to.into_iter().for_each(note);
                 }
+                Output::Admit { participant, admitted } => {
+                    self.pass(participant, Note::Admitted(Box::new(admitted)));
+                }
                 Output::Dismiss { participant } => {
                     self.members.borrow_mut().remove(&participant);
                 }
@@ -243,6 +252,9 @@ impl Hall {
                 }
                 Output::Switch { room, participant, source, on } => {
                     self.media.switch(room, participant, source, on)
+                }
+                Output::Withhold { room, participant, source, withheld } => {
+                    self.media.withhold(room, participant, source, withheld);
                 }
                 Output::CloseRoom { room } => self.close(room),
             }
@@ -316,12 +328,21 @@ mod tests {
         };
         let hall = Hall::new(media, Rooms::new(limits));
         let name = RoomName::new("hall").unwrap();
-        let open =
-            Open { room: ROOM, name, opened_by: "anna".into(), password: None, media_token_sha256: [0; 32] };
-        hall.open(open).unwrap();
+        hall.open(Open {
+            room: ROOM,
+            name,
+            opened_by: "anna".into(),
+            password: None,
+            lobby: false,
+            media_token_sha256: [0; 32],
+        })
+        .unwrap();
         for (participant, name) in [(ADA, "Ada"), (BOB, "Bob")] {
             let kind = Kind::Person;
-            hall.join(Join { room: ROOM, participant, name: name.into(), account: None, kind }).unwrap();
+            let client = ClientAddr::new("192.0.2.9".parse().unwrap());
+            let name = name.into();
+            hall.join(Join { room: ROOM, participant, name, account: None, kind, proof: None, client })
+                .unwrap();
         }
         hall
     }

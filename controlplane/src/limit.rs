@@ -1,8 +1,13 @@
 //! Rate limits that remember nobody: fixed tables of counters in memory, keyed with a hash whose key is thrown away.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::random;
 
 /// Where a TCP connection came from. It cannot be printed, serialised or compared, only be a key of a [`Table`].
 #[derive(Clone, Copy)]
@@ -138,6 +143,51 @@ impl Connections {
     }
 }
 
+/// Where people of one room were removed from: hashes with a key that lives and dies with the room. Neither an address nor
+/// anything that could be compared with another room's is kept.
+pub(crate) struct Marks {
+    key: Zeroizing<[u8; 32]>,
+    made: VecDeque<Mark>,
+}
+
+/// A client address as one room remembers it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark([u8; 16]);
+
+/// More removals than that, and the first is forgotten.
+const MARKS_MAX: usize = 1024;
+
+impl Marks {
+    pub(crate) fn new() -> Marks {
+        let mut key = Zeroizing::new([0; 32]);
+        random::fill(key.as_mut());
+        Marks { key, made: VecDeque::new() }
+    }
+
+    pub(crate) fn of(&self, client: ClientAddr) -> Mark {
+        let mut keyed = Zeroizing::new([0; 40]);
+        keyed[..32].copy_from_slice(self.key.as_ref());
+        keyed[32..].copy_from_slice(&client.site().to_be_bytes());
+        let mut mark = [0; 16];
+        mark.copy_from_slice(&random::sha256(keyed.as_ref())[..16]);
+        Mark(mark)
+    }
+
+    pub(crate) fn add(&mut self, mark: Mark) {
+        if self.contains(mark) {
+            return;
+        }
+        if self.made.len() >= MARKS_MAX {
+            self.made.pop_front();
+        }
+        self.made.push_back(mark);
+    }
+
+    pub(crate) fn contains(&self, mark: Mark) -> bool {
+        self.made.contains(&mark)
+    }
+}
+
 /// A bucket of tokens that fills at a steady rate.
 #[derive(Clone, Copy)]
 pub(crate) struct Bucket {
@@ -204,6 +254,20 @@ mod tests {
         table.charge(now, &Key::Client(client("2001:db8:1:2::3")));
         assert!(table.is_spent(now, &Key::Client(client("2001:db8:1:2:ffff::9"))));
         assert!(!table.is_spent(now, &Key::Client(client("2001:db8:1:3::3"))));
+    }
+
+    #[test]
+    fn a_mark_is_known_in_its_room_and_means_nothing_in_another() {
+        let (mut marks, other) = (Marks::new(), Marks::new());
+        let mark = marks.of(client("192.0.2.1"));
+        marks.add(mark);
+        assert!(marks.contains(marks.of(client("192.0.2.1"))));
+        assert!(!marks.contains(marks.of(client("192.0.2.2"))));
+        assert!(other.of(client("192.0.2.1")) != mark);
+        for last in 0..MARKS_MAX {
+            marks.add(marks.of(client(&format!("2001:db8:0:{last:x}::1"))));
+        }
+        assert!(!marks.contains(mark), "bounded");
     }
 
     #[test]

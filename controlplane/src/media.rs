@@ -188,6 +188,17 @@ impl Media {
         self.tell(room, Command::Switch { room, participant, source, on });
     }
 
+    /// Nothing of the source is forwarded until it is released, whatever its owner has switched on.
+    pub(crate) fn withhold(
+        &self,
+        room: RoomId,
+        participant: ParticipantId,
+        source: SourceKind,
+        withheld: bool,
+    ) {
+        self.tell(room, Command::Withhold { room, participant, source, withheld });
+    }
+
     /// What an event means to others; a snapshot goes to whoever asked for it.
     pub(crate) fn on_event(&self, worker: WorkerId, event: Event) -> Option<News> {
         match event {

@@ -1,7 +1,11 @@
-//! All rooms and who is in them: sans-IO, `(now, input)` in, [`Output`]s out. No SDP, no packet, no socket, no address.
+//! All rooms and who is in them: sans-IO, `(now, input)` in, [`Output`]s out. No SDP, no packet, no socket; of an
+//! address a hash with the room's own key and nothing else.
 //!
 //! A room lives from the organizer's opening until its last participant has gone, or until nobody came in time.
 //! Nothing of it outlives it: a room of the same name later is another room with another id.
+
+mod door;
+mod moderation;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -9,11 +13,16 @@ use std::time::{Duration, Instant};
 
 use saal_dataplane::id::{ParticipantId, RoomId, SourceKind};
 
-use crate::limit::Bucket;
+use crate::limit::{Bucket, Mark, Marks};
 use crate::names::{RoomKey, RoomName};
 use crate::password::Hash;
 use crate::random;
 use crate::signal::message::{EndReason, Id, Kind, Person, Refused, ServerMessage};
+
+pub(crate) use door::{Admitted, Entry, Join, ORGANIZERS_BEYOND_FULL};
+
+use door::Waiting;
+use moderation::RoomRules;
 
 /// The registry.
 pub(crate) struct Rooms {
@@ -21,6 +30,8 @@ pub(crate) struct Rooms {
     rooms: HashMap<RoomId, Room>,
     by_name: HashMap<RoomKey, RoomId>,
     room_of: HashMap<ParticipantId, RoomId>,
+    /// Of those who wait in a lobby: they are no participants yet.
+    waits_for: HashMap<ParticipantId, RoomId>,
     outputs: VecDeque<Output>,
     draining: bool,
     totals: Totals,
@@ -47,8 +58,15 @@ struct Room {
     name: RoomName,
     opened_by: String,
     password: Option<Hash>,
+    password_wishes: u64,
     /// Of the token for clients without our page; only its hash is kept.
     media_token_sha256: [u8; 32],
+    /// Nobody comes in with it any more.
+    token_is_void: bool,
+    rules: RoomRules,
+    /// Where people were removed from.
+    marks: Marks,
+    waiting: Vec<Waiting>,
     /// Set until the first participant has joined.
     waits_until: Option<Instant>,
     people: Vec<Participant>,
@@ -60,6 +78,9 @@ struct Participant {
     kind: Kind,
     organizer: bool,
     state: State,
+    /// By an organizer; by [`SourceKind`].
+    blocked: [bool; SourceKind::ALL.len()],
+    mark: Mark,
     chat: Bucket,
 }
 
@@ -77,18 +98,8 @@ pub(crate) struct Open {
     pub(crate) name: RoomName,
     pub(crate) opened_by: String,
     pub(crate) password: Option<Hash>,
+    pub(crate) lobby: bool,
     pub(crate) media_token_sha256: [u8; 32],
-}
-
-pub(crate) struct Join {
-    /// From [`Rooms::entrance`]: a room that was closed and opened again in between is another one.
-    pub(crate) room: RoomId,
-    pub(crate) participant: ParticipantId,
-    pub(crate) kind: Kind,
-    /// Of a person; others are numbered.
-    pub(crate) name: String,
-    /// The account that is signed in on the joining browser.
-    pub(crate) account: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -97,20 +108,17 @@ pub(crate) enum OpenError {
     Busy,
 }
 
-/// What a newcomer needs to know.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Admitted {
-    pub(crate) room_name: String,
-    pub(crate) organizer: bool,
-    pub(crate) others: Vec<Person>,
-}
-
 /// What the world has to do now.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Output {
     Tell {
         to: Vec<ParticipantId>,
         message: ServerMessage,
+    },
+    /// Somebody who waited is a participant from now on.
+    Admit {
+        participant: ParticipantId,
+        admitted: Admitted,
     },
     /// Nothing more will be said to this participant: close the connection.
     Dismiss {
@@ -130,6 +138,12 @@ pub(crate) enum Output {
         participant: ParticipantId,
         source: SourceKind,
         on: bool,
+    },
+    Withhold {
+        room: RoomId,
+        participant: ParticipantId,
+        source: SourceKind,
+        withheld: bool,
     },
     CloseRoom {
         room: RoomId,
@@ -151,6 +165,14 @@ impl State {
             SourceKind::Screen => self.screen,
         }
     }
+
+    fn switch(&mut self, source: SourceKind, on: bool) {
+        match source {
+            SourceKind::Microphone => self.microphone = on,
+            SourceKind::Camera => self.camera = on,
+            SourceKind::Screen => self.screen = on,
+        }
+    }
 }
 
 impl Rooms {
@@ -160,6 +182,7 @@ impl Rooms {
             rooms: HashMap::new(),
             by_name: HashMap::new(),
             room_of: HashMap::new(),
+            waits_for: HashMap::new(),
             outputs: VecDeque::new(),
             draining: false,
             totals: Totals::default(),
@@ -182,7 +205,12 @@ impl Rooms {
             name: open.name,
             opened_by: open.opened_by,
             password: open.password,
+            password_wishes: 0,
             media_token_sha256: open.media_token_sha256,
+            token_is_void: false,
+            rules: RoomRules::new(open.lobby),
+            marks: Marks::new(),
+            waiting: Vec::new(),
             waits_until: Some(now + self.limits.waiting),
             people: Vec::new(),
         };
@@ -199,59 +227,6 @@ impl Rooms {
         }
     }
 
-    pub(crate) fn join(&mut self, now: Instant, join: Join) -> Result<Admitted, Refused> {
-        if self.draining {
-            return Err(Refused::Busy);
-        }
-        let room = self.rooms.get_mut(&join.room).ok_or(Refused::NotAdmitted)?;
-        if room.people.len() >= self.limits.participants_max {
-            return Err(Refused::Full);
-        }
-        room.waits_until = None;
-        let others: Vec<Person> = room.people.iter().map(Participant::as_seen).collect();
-        let to = room.people.iter().map(|other| other.id).collect();
-        let name = match join.kind {
-            Kind::Person => join.name,
-            Kind::Stream | Kind::Viewer => room.free_number(join.kind),
-        };
-        let newcomer = Participant {
-            id: join.participant,
-            name,
-            kind: join.kind,
-            organizer: join.account.is_some_and(|account| account == room.opened_by),
-            state: State::default(),
-            chat: Bucket::new(now, CHAT_BURST, CHAT_PER_SECOND),
-        };
-        let admitted =
-            Admitted { room_name: room.name.shown().to_owned(), organizer: newcomer.organizer, others };
-        let message = ServerMessage::Joined { participant: newcomer.as_seen() };
-        self.outputs.push_back(Output::Tell { to, message });
-        room.people.push(newcomer);
-        self.room_of.insert(join.participant, join.room);
-        self.totals.participants_joined += 1;
-        Ok(admitted)
-    }
-
-    pub(crate) fn set_state(&mut self, participant: ParticipantId, state: State) {
-        let Some((id, room, index)) = self.find(participant) else { return };
-        let before = std::mem::replace(&mut room.people[index].state, state);
-        if before == state {
-            return;
-        }
-        let message = ServerMessage::Changed { participant: room.people[index].as_seen() };
-        let to = room.everybody();
-        for source in
-            SourceKind::ALL.into_iter().filter(|&source| before.is_on(source) != state.is_on(source))
-        {
-            let on = state.is_on(source);
-            self.outputs.push_back(Output::Switch { room: id, participant, source, on });
-        }
-        self.outputs.push_back(Output::Tell { to, message });
-        if (before.camera, before.screen) != (state.camera, state.screen) {
-            self.publish(id);
-        }
-    }
-
     pub(crate) fn rename(&mut self, participant: ParticipantId, name: String) {
         let Some((_, room, index)) = self.find(participant) else { return };
         if room.people[index].name == name {
@@ -263,11 +238,12 @@ impl Rooms {
         self.outputs.push_back(Output::Tell { to, message });
     }
 
-    /// Lines above the rate are not relayed.
+    /// Lines above the rate are not relayed, nor those of guests where only organizers write.
     pub(crate) fn chat(&mut self, now: Instant, participant: ParticipantId, text: String) {
         let Some((_, room, index)) = self.find(participant) else { return };
+        let may = room.rules.chat || room.people[index].organizer;
         let person = &mut room.people[index];
-        if !person.chat.take(now) {
+        if !may || !person.chat.take(now) {
             return;
         }
         let message = ServerMessage::Chat { from: Id(participant), name: person.name.clone(), text };
@@ -284,6 +260,9 @@ impl Rooms {
 
     /// The participant is gone, for whatever reason. The last one takes the room along.
     pub(crate) fn leave(&mut self, participant: ParticipantId) {
+        if self.leave_lobby(participant) {
+            return;
+        }
         let Some((id, room, index)) = self.find(participant) else { return };
         let State { camera, screen, .. } = room.people.remove(index).state;
         let to = room.everybody();
@@ -360,12 +339,13 @@ impl Rooms {
         self.rooms.get(&id).filter(|room| room.opened_by == account).map(|_| id)
     }
 
-    /// The room behind a name, for whoever has its media token. An absent room costs the same comparison.
+    /// The room behind a name, for whoever has its media token and it is not void. An absent room costs the same comparison.
     pub(crate) fn media_entrance(&self, key: &RoomKey, token_sha256: &[u8; 32]) -> Option<RoomId> {
         let room = self.by_name.get(key).copied();
         let expected =
             room.and_then(|id| self.rooms.get(&id)).map_or(&[0; 32], |room| &room.media_token_sha256);
-        room.filter(|_| random::are_equal(expected, token_sha256))
+        let fits = random::are_equal(expected, token_sha256);
+        room.filter(|id| fits && self.rooms.get(id).is_some_and(|room| !room.token_is_void))
     }
 
     /// Whether this is the media token of the room, however it is called.
@@ -429,8 +409,11 @@ impl Rooms {
         self.destroy(id);
     }
 
-    /// Only for a room without people.
+    /// Only for a room without people. Whoever waits hears what a stranger to an absent room hears.
     fn destroy(&mut self, id: RoomId) {
+        let waiting =
+            self.rooms.get(&id).map(|room| room.waiting.iter().map(|waiting| waiting.id).collect::<Vec<_>>());
+        waiting.into_iter().flatten().for_each(|waiting| self.refuse_waiting(waiting, Refused::NotAdmitted));
         let Some(room) = self.rooms.remove(&id) else { return };
         self.by_name.remove(room.name.key());
         self.totals.rooms_destroyed += 1;
@@ -467,7 +450,9 @@ impl Participant {
     fn as_seen(&self) -> Person {
         let State { microphone, camera, screen, hand } = self.state;
         let (id, name, kind, organizer) = (Id(self.id), self.name.clone(), self.kind, self.organizer);
-        Person { id, name, kind, organizer, microphone, camera, screen, hand }
+        let blocked = SourceKind::ALL.into_iter().filter(|&source| self.blocked[source as usize]);
+        let blocked = blocked.map(Into::into).collect();
+        Person { id, name, kind, organizer, microphone, camera, screen, hand, blocked }
     }
 }
 

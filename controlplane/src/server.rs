@@ -29,7 +29,7 @@ use crate::metrics;
 use crate::password::{Hashing, Password};
 use crate::privacy::Notices;
 use crate::random;
-use crate::rooms::{self, Rooms};
+use crate::rooms::{self, ORGANIZERS_BEYOND_FULL, Rooms};
 use crate::site::Site;
 use crate::tls;
 use crate::whip::Sessions;
@@ -131,7 +131,7 @@ pub(crate) fn media_config(config: &Config) -> saal_dataplane::Config {
         generation: u16::from_ne_bytes(generation),
         limits: Limits {
             consent: Duration::from_secs(media.consent_seconds),
-            participants_per_room_max: config.rooms.participants_max,
+            participants_per_room_max: config.rooms.participants_max + ORGANIZERS_BEYOND_FULL,
             segments_max: media.segments_max,
             tick_max: Duration::from_micros(media.tick_max_us),
             padding_max_percent: media.padding_max_percent,

@@ -143,7 +143,7 @@ async fn begin(
     let participant = ParticipantId(random::u64());
     let place = server.whip.borrow_mut().connections.opened(client);
     let place = place.ok_or_else(|| refused(server, Refused::Busy))?;
-    let entered = enter(server, door, room, participant, &negotiated);
+    let entered = enter(server, door, room, participant, client, &negotiated);
     let (sdp, notes) = match entered {
         Ok(entered) => entered,
         Err(reason) => {
@@ -210,6 +210,7 @@ fn enter(
     door: Door,
     room: RoomId,
     participant: ParticipantId,
+    client: ClientAddr,
     negotiated: &Negotiated,
 ) -> Result<(String, mpsc::Receiver<Note>), Refused> {
     let Negotiated { offer, spec, roles } = negotiated;
@@ -222,7 +223,9 @@ fn enter(
         Door::Whip => Kind::Stream,
         Door::Whep => Kind::Viewer,
     };
-    let (_, notes) = hall.join(Join { room, participant, kind, name: String::new(), account: None })?;
+    let name = String::new();
+    let join = Join { room, participant, kind, name, account: None, proof: None, client };
+    let (_, notes) = hall.join(join)?;
     let (local, port) = hall.media.entrance(room).ok_or(Refused::Busy)?;
     let transport = TransportSpec {
         local: local.clone(),
@@ -269,7 +272,7 @@ async fn attend(
     while let Some(note) = notes.recv().await {
         match note {
             Note::Publish { pictures } => tell(screens.show(&pictures)),
-            Note::Say(_) | Note::SlotShows { .. } => {}
+            Note::Say(_) | Note::SlotShows { .. } | Note::Admitted(_) => {}
         }
     }
     server.hall.with(|rooms| rooms.leave(participant));
@@ -305,7 +308,8 @@ fn refused(server: &Server, reason: Refused) -> No {
     match reason {
         Refused::NotAdmitted => No(StatusCode::UNAUTHORIZED, "not-admitted"),
         Refused::Full => No(StatusCode::SERVICE_UNAVAILABLE, "full"),
-        Refused::Busy | Refused::BadMessage | Refused::TooManyAttempts => {
+        Refused::Locked => No(StatusCode::FORBIDDEN, "locked"),
+        Refused::Busy | Refused::BadMessage | Refused::TooManyAttempts | Refused::TurnedAway => {
             No(StatusCode::SERVICE_UNAVAILABLE, "busy")
         }
     }

@@ -357,8 +357,9 @@ fn assessment(paper: &mut Paper, config: &Config) {
             [
                 text("Unbefugte im Raum", "Intruders in the room"),
                 text(
-                    "erzeugtes Passwort, keine Auskunft darüber, ob es einen Raum gibt, Liste aller Anwesenden",
-                    "generated password, no word about whether a room exists, a list of everybody present",
+                    "erzeugtes Passwort, Warteraum, Abschließen, Entfernen, keine Auskunft darüber, ob es einen Raum gibt, Liste \
+                     aller Anwesenden",
+                    "generated password, lobby, lock, removal, no word about whether a room exists, a list of everybody present",
                 ),
                 text("weitergegebene Links", "links that are passed on"),
             ],

@@ -59,6 +59,8 @@ pub(crate) enum Recipients {
     Nobody,
     /// Everybody who is in the room at that time.
     Room,
+    /// Those who moderate the room.
+    Organizers,
     Administration,
 }
 
@@ -141,6 +143,7 @@ impl Recipients {
                 "die Personen, die zu dieser Zeit im selben Raum sind",
                 "the people who are in the same room at that time",
             ),
+            Recipients::Organizers => text("wer den Raum geöffnet hat", "whoever opened the room"),
             Recipients::Administration => {
                 text("wer diesen Server verwaltet", "whoever administers this server")
             }
@@ -231,6 +234,23 @@ pub(crate) const CATEGORIES: &[Category] = &[
     },
     Category {
         function: Function::Meetings,
+        name: text("Im Warteraum", "In the lobby"),
+        what: text(
+            "Ihr Name und dass Sie warten, wenn der Raum einen Warteraum hat. Die Personen im Raum erfahren davon nichts.",
+            "Your name and that you wait, if the room has a lobby. The people in the room do not learn of it.",
+        ),
+        purpose: text("entscheiden, wer eingelassen wird", "decide who is let in"),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Organizers,
+        held_in: &[
+            ("controlplane/src/rooms.rs", "Room", &["waiting"]),
+            ("controlplane/src/rooms/door.rs", "Waiting", &["id", "name"]),
+        ],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
         name: text("Ton, Bild, Bildschirm", "Sound, picture, screen"),
         what: text(
             "Was Mikrofon, Kamera und Bildschirmfreigabe senden, und nur, solange Sie sie eingeschaltet haben. Der Server \
@@ -255,9 +275,10 @@ pub(crate) const CATEGORIES: &[Category] = &[
         function: Function::Meetings,
         name: text("Was eingeschaltet ist und wer spricht", "What is switched on, and who speaks"),
         what: text(
-            "Ob Mikrofon, Kamera, Bildschirm an sind und die Hand gehoben ist, und wie laut Ihr Mikrofon gerade ist.",
-            "Whether microphone, camera and screen are on and the hand is raised, and how loud your microphone is at the \
-             moment.",
+            "Ob Mikrofon, Kamera, Bildschirm an oder von der Organisation gesperrt sind und die Hand gehoben ist, und wie \
+             laut Ihr Mikrofon gerade ist.",
+            "Whether microphone, camera and screen are on or blocked by the organizers and the hand is raised, and how loud \
+             your microphone is at the moment.",
         ),
         purpose: text(
             "den anderen zeigen, wer spricht, und die Stimmen auswählen, die alle hören",
@@ -266,7 +287,10 @@ pub(crate) const CATEGORIES: &[Category] = &[
         place: in_memory,
         kept: Kept::Stay,
         recipients: Recipients::Room,
-        held_in: &[("controlplane/src/rooms.rs", "Participant", &["state"])],
+        held_in: &[
+            ("controlplane/src/rooms.rs", "Participant", &["state", "blocked"]),
+            ("dataplane/src/sfu/participant.rs", "Participant", &["withheld"]),
+        ],
         switches: &["media.consent_seconds"],
     },
     Category {
@@ -450,5 +474,28 @@ pub(crate) const CATEGORIES: &[Category] = &[
             ("controlplane/src/limit.rs", "Connections", &["per_client", "hasher"]),
         ],
         switches: &[],
+    },
+    Category {
+        function: Function::Protection,
+        name: text("Wer aus einem Raum entfernt wurde", "Who was removed from a room"),
+        what: text(
+            "Ein Prüfwert der Adresse, von der eine Person kommt, mit einem Schlüssel, der nur in diesem Raum gilt und mit \
+             ihm verschwindet. Wird sie entfernt oder abgewiesen, muss eingelassen werden, wer von dort wiederkommt. Welche \
+             Adresse es war, wird nicht gespeichert.",
+            "A hash of the address that somebody comes from, with a key that counts in this room only and vanishes with \
+             it. If they are removed or turned away, whoever comes from there again has to be let in. Which address it was \
+             is not stored.",
+        ),
+        purpose: text("Störungen eines Gesprächs beenden", "end disturbances of a meeting"),
+        place: in_memory,
+        kept: Kept::Room,
+        recipients: Recipients::Nobody,
+        held_in: &[
+            ("controlplane/src/rooms.rs", "Room", &["marks"]),
+            ("controlplane/src/rooms.rs", "Participant", &["mark"]),
+            ("controlplane/src/rooms/door.rs", "Waiting", &["mark"]),
+            ("controlplane/src/limit.rs", "Marks", &["key", "made"]),
+        ],
+        switches: &["rooms.waiting_minutes"],
     },
 ];

@@ -12,7 +12,7 @@ use crate::config::tests::OPERATOR;
 /// numbers.
 const NOT_PERSONAL: &[Held] = &[
     ("controlplane/src/rooms.rs", "Participant", &["chat"]),
-    ("controlplane/src/rooms.rs", "Room", &["waits_until"]),
+    ("controlplane/src/rooms.rs", "Room", &["waits_until", "password_wishes", "token_is_void", "rules"]),
     ("controlplane/src/hall.rs", "Member", &["has_media"]),
     ("controlplane/src/limit.rs", "Table", &["budget", "window", "window_began", "hasher_made"]),
     ("controlplane/src/limit.rs", "Connections", &["max", "per_client_max", "open"]),
@@ -122,7 +122,12 @@ fn fields_of(source: &str, name: &str) -> Vec<(String, String)> {
     let body = source[at + head.len()..].split("\n}").next().unwrap();
     let declared = body.lines().map(str::trim).filter(|line| !line.starts_with(['/', '#']));
     declared
-        .filter_map(|line| line.trim_start_matches("pub(crate) ").trim_start_matches("pub ").split_once(": "))
+        .filter_map(|line| {
+            line.trim_start_matches("pub(crate) ")
+                .trim_start_matches("pub(super) ")
+                .trim_start_matches("pub ")
+                .split_once(": ")
+        })
         .map(|(name, kind)| (name.to_owned(), kind.trim_end_matches(',').to_owned()))
         .collect()
 }

@@ -1,6 +1,10 @@
 //! The rules of a room's life.
 
+mod door;
+mod moderation;
+
 use super::*;
+use crate::limit::ClientAddr;
 
 const ADA: ParticipantId = ParticipantId(1);
 const BOB: ParticipantId = ParticipantId(2);
@@ -17,8 +21,8 @@ fn rooms() -> Rooms {
 
 fn open(rooms: &mut Rooms, now: Instant, room: RoomId, name: &str) -> Result<(), OpenError> {
     let name = RoomName::new(name).unwrap();
-    let open = Open { room, name, opened_by: "demo".into(), password: None, media_token_sha256: [0; 32] };
-    rooms.open(now, open)
+    let opened_by = "demo".into();
+    rooms.open(now, Open { room, name, opened_by, password: None, lobby: false, media_token_sha256: [0; 32] })
 }
 
 fn join(
@@ -33,8 +37,18 @@ fn join(
         kind: Kind::Person,
         name: format!("p{}", participant.0),
         account: account.map(Into::into),
+        proof: None,
+        client: client(participant.0),
     };
-    rooms.join(now, join)
+    match rooms.join(now, join)? {
+        Entry::Admitted(admitted) => Ok(admitted),
+        Entry::Waits => panic!("nobody waits here"),
+    }
+}
+
+/// Another address for each.
+fn client(nth: u64) -> ClientAddr {
+    ClientAddr::new(std::net::Ipv4Addr::from_bits(0xC000_0200 + nth as u32).into())
 }
 
 fn outputs(rooms: &mut Rooms) -> Vec<Output> {
@@ -230,7 +244,9 @@ fn streams_and_viewers_are_numbered_apart_and_a_number_is_free_again_when_its_ow
     open(&mut rooms, now, HALL, "hall").unwrap();
     let number = |rooms: &mut Rooms, participant, kind| {
         let participant = ParticipantId(participant);
-        let join = Join { room: HALL, participant, kind, name: String::new(), account: None };
+        let name = String::new();
+        let client = client(participant.0);
+        let join = Join { room: HALL, participant, kind, name, account: None, proof: None, client };
         rooms.join(now, join).unwrap();
         let joined = outputs(rooms).into_iter().rev().find_map(|output| {
             let Output::Tell { message: ServerMessage::Joined { participant }, .. } = output else {

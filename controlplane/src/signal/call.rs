@@ -7,10 +7,12 @@ use saal_dataplane::id::{Mid, ParticipantId, RoomId, SlotIndex, SourceKind};
 use saal_dataplane::link::Wish;
 use saal_dataplane::sfu::ice::IceCredentials;
 use saal_dataplane::sfu::transport::TransportSpec;
+use tokio::task::spawn_local;
 
 use super::message::{ClientMessage, Id, OfferedSource, Refused, ServerMessage, SlotWish};
 use crate::limit::Bucket;
 use crate::names;
+use crate::password::Password;
 use crate::random;
 use crate::rooms::State;
 use crate::sdp;
@@ -90,6 +92,26 @@ impl Call {
             }
             ClientMessage::End {} => hall.with(|rooms| rooms.end(self.me))?,
             ClientMessage::Leave {} => return Ok(Next::Leave),
+            ClientMessage::Rules(wish) => hall.with(|rooms| rooms.set_rules(now, self.me, wish))?,
+            ClientMessage::Password { password } => self.on_password(password)?,
+            ClientMessage::Admit { participants } => {
+                let waiting = ids(&participants);
+                hall.with(|rooms| rooms.admit(now, self.me, &waiting))?;
+            }
+            ClientMessage::TurnAway { participants } => {
+                let waiting = ids(&participants);
+                hall.with(|rooms| rooms.turn_away(self.me, &waiting))?;
+            }
+            ClientMessage::Mute { source, participant } => {
+                let participant = participant.map(|id| id.0);
+                hall.with(|rooms| rooms.mute(self.me, source.into(), participant))?;
+            }
+            ClientMessage::Block { participant, source, blocked } => {
+                hall.with(|rooms| rooms.block(self.me, participant.0, source.into(), blocked))?;
+            }
+            ClientMessage::Remove { participant } => {
+                hall.with(|rooms| rooms.remove(self.me, participant.0))?;
+            }
         }
         Ok(Next::GoOn)
     }
@@ -184,11 +206,32 @@ impl Call {
         Ok(ServerMessage::Answer { sdp })
     }
 
-    /// The data plane knows what is switched on only since it knows the participant and the source.
+    /// The room's password changes when its hash is ready; everybody hears of it then.
+    fn on_password(&self, password: Password) -> Result<(), Refused> {
+        if !password.is_acceptable() {
+            return Err(Refused::BadMessage);
+        }
+        let (server, me) = (self.server.clone(), self.me);
+        let wish = server.hall.with(|rooms| rooms.wish_password(me))?;
+        if password.expose().is_empty() {
+            server.hall.with(|rooms| rooms.set_password(me, wish, None));
+            return Ok(());
+        }
+        spawn_local(async move {
+            let Ok(turn) = server.hashing.turn().await else { return };
+            if let Ok(hash) = turn.hash(password).await {
+                server.hall.with(|rooms| rooms.set_password(me, wish, Some(hash)));
+            }
+        });
+        Ok(())
+    }
+
+    /// The data plane knows what is withheld and switched on only since it knows the participant and the source.
     fn tell_state(&self) {
         let hall = &self.server.hall;
         let state = hall.state(self.me);
-        for source in SourceKind::ALL {
+        for (source, withheld) in SourceKind::ALL.into_iter().zip(hall.withheld(self.me)) {
+            hall.media.withhold(self.room, self.me, source, withheld);
             hall.media.switch(self.room, self.me, source, state.is_on(source));
         }
     }
@@ -208,4 +251,8 @@ impl Call {
         let wishes = self.view.iter().filter_map(wish).collect();
         self.server.hall.media.view(self.room, self.me, wishes);
     }
+}
+
+fn ids(participants: &[Id]) -> Vec<ParticipantId> {
+    participants.iter().map(|id| id.0).collect()
 }

@@ -12,12 +12,53 @@ use crate::password::Password;
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum ClientMessage {
-    Join { name: String, password: Option<Password> },
-    Offer { sdp: String, sources: Vec<OfferedSource> },
-    State { microphone: bool, camera: bool, screen: bool, hand: bool },
-    View { slots: Vec<SlotWish> },
-    Chat { text: String },
-    Rename { name: String },
+    Join {
+        name: String,
+        password: Option<Password>,
+    },
+    Offer {
+        sdp: String,
+        sources: Vec<OfferedSource>,
+    },
+    State {
+        microphone: bool,
+        camera: bool,
+        screen: bool,
+        hand: bool,
+    },
+    View {
+        slots: Vec<SlotWish>,
+    },
+    Chat {
+        text: String,
+    },
+    Rename {
+        name: String,
+    },
+    /// The rest: organizers only.
+    Rules(RulesWish),
+    Password {
+        password: Password,
+    },
+    Admit {
+        participants: Vec<Id>,
+    },
+    #[serde(rename = "turn-away")]
+    TurnAway {
+        participants: Vec<Id>,
+    },
+    Mute {
+        source: Source,
+        participant: Option<Id>,
+    },
+    Block {
+        participant: Id,
+        source: Source,
+        blocked: bool,
+    },
+    Remove {
+        participant: Id,
+    },
     End {},
     Leave {},
 }
@@ -25,6 +66,18 @@ pub(crate) enum ClientMessage {
 /// Reads one JSON object. Serde would take an array of the fields' values for a struct as well.
 pub(crate) fn from_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
+}
+
+/// What shall hold in the room; what is not named stays.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RulesWish {
+    pub(crate) lobby: Option<bool>,
+    pub(crate) locked: Option<bool>,
+    pub(crate) microphone: Option<bool>,
+    pub(crate) camera: Option<bool>,
+    pub(crate) screen: Option<bool>,
+    pub(crate) chat: Option<bool>,
 }
 
 /// A sending m-line and what it carries.
@@ -54,11 +107,38 @@ pub(crate) enum ServerMessage {
         room: String,
         organizer: bool,
         participants: Vec<Person>,
+        rules: Rules,
+        waiting: Vec<Waiter>,
         audio_slots: usize,
         video_slots: usize,
     },
     Refused {
         reason: Refused,
+    },
+    /// In the lobby: nothing else is heard before `welcome` or `refused`.
+    Waiting {},
+    /// For organizers.
+    Knocked {
+        participant: Waiter,
+    },
+    #[serde(rename = "knock-over")]
+    KnockOver {
+        participant: Id,
+    },
+    Rules {
+        #[serde(flatten)]
+        rules: Rules,
+    },
+    #[serde(rename = "password-changed")]
+    PasswordChanged {},
+    #[serde(rename = "switched-off")]
+    SwitchedOff {
+        source: Source,
+        participants: Vec<Id>,
+    },
+    /// What an organizer switched off, or does not let this participant switch on.
+    Silenced {
+        sources: Vec<Source>,
     },
     Answer {
         sdp: String,
@@ -112,6 +192,28 @@ pub(crate) struct Person {
     pub(crate) camera: bool,
     pub(crate) screen: bool,
     pub(crate) hand: bool,
+    /// Withheld by an organizer until it is allowed again.
+    pub(crate) blocked: Vec<Source>,
+}
+
+/// What holds in the room; the last four are what guests may use.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Rules {
+    pub(crate) lobby: bool,
+    pub(crate) locked: bool,
+    /// Whether there is one.
+    pub(crate) password: bool,
+    pub(crate) microphone: bool,
+    pub(crate) camera: bool,
+    pub(crate) screen: bool,
+    pub(crate) chat: bool,
+}
+
+/// Somebody in the lobby, as organizers see them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Waiter {
+    pub(crate) id: Id,
+    pub(crate) name: String,
 }
 
 /// What a participant came with.
@@ -134,11 +236,20 @@ pub(crate) enum Refused {
     BadMessage,
     Busy,
     TooManyAttempts,
+    Locked,
+    TurnedAway,
 }
 
 impl Refused {
-    pub(crate) const ALL: [Refused; 5] =
-        [Refused::NotAdmitted, Refused::Full, Refused::BadMessage, Refused::Busy, Refused::TooManyAttempts];
+    pub(crate) const ALL: [Refused; 7] = [
+        Refused::NotAdmitted,
+        Refused::Full,
+        Refused::BadMessage,
+        Refused::Busy,
+        Refused::TooManyAttempts,
+        Refused::Locked,
+        Refused::TurnedAway,
+    ];
 
     /// The value of the metric's `reason` label.
     pub(crate) fn name(self) -> &'static str {
@@ -148,6 +259,8 @@ impl Refused {
             Refused::BadMessage => "bad_message",
             Refused::Busy => "busy",
             Refused::TooManyAttempts => "too_many_attempts",
+            Refused::Locked => "locked",
+            Refused::TurnedAway => "turned_away",
         }
     }
 }
@@ -173,6 +286,8 @@ pub(crate) enum GoneReason {
 pub(crate) enum EndReason {
     ByOrganizer,
     Shutdown,
+    /// For this participant only.
+    Removed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -248,6 +363,15 @@ mod tests {
             r#"{"type":"rename","name":"x"}"#,
             r#"{"type":"end"}"#,
             r#"{"type":"leave"}"#,
+            r#"{"type":"rules","lobby":true,"locked":false,"microphone":true,"camera":true,"screen":true,"chat":true}"#,
+            r#"{"type":"rules","locked":true}"#,
+            r#"{"type":"password","password":"x"}"#,
+            r#"{"type":"admit","participants":["00000000000000ff"]}"#,
+            r#"{"type":"turn-away","participants":[]}"#,
+            r#"{"type":"mute","source":"microphone"}"#,
+            r#"{"type":"mute","source":"microphone","participant":"00000000000000ff"}"#,
+            r#"{"type":"block","participant":"00000000000000ff","source":"camera","blocked":true}"#,
+            r#"{"type":"remove","participant":"00000000000000ff"}"#,
         ] {
             assert!(parses(text), "{text}");
         }
@@ -263,6 +387,9 @@ mod tests {
             r#"{"type":"offer","sdp":"","sources":[{"mid":"0","source":"camera","x":1}]}"#,
             r#"{"type":"view","slots":[{"slot":"5","participant":"ff","source":"camera","height":360}]}"#,
             r#"{"type":"shout"}"#,
+            r#"{"type":"rules","lobbby":true}"#,
+            r#"{"type":"rules","lobby":true,"lobby":false}"#,
+            r#"{"type":"unmute","participant":"00000000000000ff","source":"camera"}"#,
             r#"["leave"]"#,
             r#"{}"#,
         ] {
@@ -284,6 +411,35 @@ mod tests {
         assert_eq!(json(&refused), r#"{"type":"refused","reason":"not-admitted"}"#);
         let full = ServerMessage::VideoRefused { sources: vec![Source::Camera] };
         assert_eq!(json(&full), r#"{"type":"video-refused","sources":["camera"]}"#);
+        let rules = Rules {
+            lobby: true,
+            locked: false,
+            password: true,
+            microphone: true,
+            camera: true,
+            screen: false,
+            chat: true,
+        };
+        assert_eq!(
+            json(&ServerMessage::Rules { rules }),
+            r#"{"type":"rules","lobby":true,"locked":false,"password":true,"microphone":true,"camera":true,"screen":false,"chat":true}"#
+        );
+        assert_eq!(json(&ServerMessage::Waiting {}), r#"{"type":"waiting"}"#);
+        let knocked = ServerMessage::Knocked { participant: Waiter { id, name: "Ada".into() } };
+        assert_eq!(
+            json(&knocked),
+            r#"{"type":"knocked","participant":{"id":"00000000000000ff","name":"Ada"}}"#
+        );
+        assert_eq!(
+            json(&ServerMessage::KnockOver { participant: id }),
+            r#"{"type":"knock-over","participant":"00000000000000ff"}"#
+        );
+        let off = ServerMessage::SwitchedOff { source: Source::Camera, participants: vec![id] };
+        assert_eq!(
+            json(&off),
+            r#"{"type":"switched-off","source":"camera","participants":["00000000000000ff"]}"#
+        );
+        assert_eq!(json(&ServerMessage::PasswordChanged {}), r#"{"type":"password-changed"}"#);
         let gone = ServerMessage::Media { state: MediaState::Gone, reason: Some(GoneReason::ConsentExpired) };
         assert_eq!(json(&gone), r#"{"type":"media","state":"gone","reason":"consent-expired"}"#);
     }

@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
 use hyper_tungstenite::tungstenite::protocol::frame::Frame;
 use hyper_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use hyper_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use hyper_tungstenite::tungstenite::{Error, Message};
 use hyper_tungstenite::{HyperWebsocket, HyperWebsocketStream};
 use saal_dataplane::id::{ParticipantId, RoomId};
 use tokio::sync::mpsc;
@@ -18,9 +18,9 @@ use super::message::{ClientMessage, Id, Kind, Refused, ServerMessage, from_objec
 use crate::hall::{Note, text_of};
 use crate::limit::{Bucket, ClientAddr};
 use crate::names::{self, RoomName};
-use crate::password::Password;
+use crate::password::{Hash, Password};
 use crate::random;
-use crate::rooms::Join;
+use crate::rooms::{Admitted, Entry, Join};
 use crate::server::Server;
 
 /// Who is at the other end.
@@ -112,14 +112,64 @@ async fn converse(
         Ok(Err(end)) => return end,
         Err(_) => return End::Refused(Refused::BadMessage),
     };
-    let (call, welcome, notes) = match joined {
+    let (room, entry, notes) = match joined {
         Ok(joined) => joined,
         Err(reason) => return End::Refused(reason),
     };
-    if send(socket, Message::Text(welcome)).await.is_err() {
+    let mut place = Place { server, room, participant, call: None };
+    let first = match entry {
+        Entry::Admitted(admitted) => place.enter(admitted),
+        Entry::Waits => ServerMessage::Waiting {},
+    };
+    if send(socket, Message::Text(text_of(&first))).await.is_err() {
         return End::Quiet;
     }
-    talk(socket, call, notes).await
+    talk(socket, place, notes).await
+}
+
+/// Where a visitor is: in the lobby, or in the call.
+struct Place<'a> {
+    server: &'a Rc<Server>,
+    room: RoomId,
+    participant: ParticipantId,
+    /// `None` in the lobby.
+    call: Option<Call>,
+}
+
+impl Place<'_> {
+    fn enter(&mut self, admitted: Admitted) -> ServerMessage {
+        self.call = Some(Call::new(self.server.clone(), self.room, self.participant));
+        ServerMessage::Welcome {
+            participant: Id(self.participant),
+            room: admitted.room_name,
+            organizer: admitted.organizer,
+            participants: admitted.others,
+            rules: admitted.rules,
+            waiting: admitted.waiting,
+            audio_slots: self.server.config.rooms.audio_slots,
+            video_slots: self.server.config.rooms.video_slots,
+        }
+    }
+
+    fn on_note(&mut self, note: Note) -> Option<Message> {
+        let text = match note {
+            Note::Say(text) => text,
+            Note::Admitted(admitted) => text_of(&self.enter(*admitted)),
+            Note::SlotShows { slot, source } => text_of(&self.call.as_ref()?.slot_shows(slot, source)?),
+            // For viewers only.
+            Note::Publish { .. } => return None,
+        };
+        Some(Message::Text(text))
+    }
+
+    /// In the lobby there is nothing to say but goodbye.
+    fn on_message(&mut self, now: Instant, message: ClientMessage) -> Result<Next, Refused> {
+        match (&mut self.call, message) {
+            (Some(call), message) => call.on_message(now, message),
+            (None, ClientMessage::Leave {}) => Ok(Next::Leave),
+            (None, _) => Err(Refused::BadMessage),
+        }
+    }
 }
 
 async fn first_message(socket: &mut HyperWebsocketStream) -> Result<(String, Password), End> {
@@ -146,24 +196,18 @@ async fn admit(
     participant: ParticipantId,
     name: String,
     password: Password,
-) -> Result<(Call, Utf8Bytes, mpsc::Receiver<Note>), Refused> {
+) -> Result<(RoomId, Entry, mpsc::Receiver<Note>), Refused> {
     let name = names::display_name(&name).ok_or(Refused::BadMessage)?;
     let hall = &server.hall;
     let account = visitor.account.clone();
-    let room = match own_room(server, visitor) {
-        Some(room) => room,
+    let (room, proof) = match own_room(server, visitor) {
+        Some(room) => (room, None),
         None => stranger(server, visitor, password).await?,
     };
-    let (admitted, notes) = hall.join(Join { room, participant, kind: Kind::Person, name, account })?;
-    let welcome = ServerMessage::Welcome {
-        participant: Id(participant),
-        room: admitted.room_name,
-        organizer: admitted.organizer,
-        participants: admitted.others,
-        audio_slots: server.config.rooms.audio_slots,
-        video_slots: server.config.rooms.video_slots,
-    };
-    Ok((Call::new(server.clone(), room, participant), text_of(&welcome), notes))
+    let client = visitor.client;
+    let join = Join { room, participant, kind: Kind::Person, name, account, proof, client };
+    let (entry, notes) = hall.join(join)?;
+    Ok((room, entry, notes))
 }
 
 /// The organizer who opened the room needs no password, and nobody's guessing keeps them out.
@@ -172,26 +216,36 @@ fn own_room(server: &Server, visitor: &Visitor) -> Option<RoomId> {
     server.hall.rooms(|rooms| rooms.own_entrance(visitor.room.key(), account))
 }
 
-async fn stranger(server: &Server, visitor: &Visitor, password: Password) -> Result<RoomId, Refused> {
+/// The room and the hash that the password fits.
+async fn stranger(
+    server: &Server,
+    visitor: &Visitor,
+    password: Password,
+) -> Result<(RoomId, Option<Hash>), Refused> {
     let hall = &server.hall;
     let key = visitor.room.key();
     let may_try = || hall.may_try(visitor.client, key).then_some(()).ok_or(Refused::TooManyAttempts);
     may_try()?;
     if let Some((room, None)) = hall.rooms(|rooms| rooms.entrance(key)) {
-        return Ok(room);
+        return Ok((room, None));
     }
     let turn = server.hashing.turn().await.map_err(|_| Refused::Busy)?;
     // A thousand guesses may have come in the same second: those in line are not worked off once the budget is spent.
     may_try()?;
     let (room, hash) = hall.rooms(|rooms| rooms.entrance(key)).unzip();
-    let fits = turn.verify(password, hash.flatten()).await.map_err(|_| Refused::Busy)?;
-    room.filter(|_| fits).ok_or_else(|| {
+    let hash = hash.flatten();
+    let fits = turn.verify(password, hash.clone()).await.map_err(|_| Refused::Busy)?;
+    room.filter(|_| fits).map(|room| (room, hash)).ok_or_else(|| {
         hall.on_failure(visitor.client, key);
         Refused::NotAdmitted
     })
 }
 
-async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc::Receiver<Note>) -> End {
+async fn talk(
+    socket: &mut HyperWebsocketStream,
+    mut place: Place<'_>,
+    mut notes: mpsc::Receiver<Note>,
+) -> End {
     let mut heard_at = Instant::now();
     let mut messages = Bucket::new(heard_at, MESSAGE_BURST, MESSAGES_PER_SECOND);
     let mut ping = tokio::time::interval(PING_EVERY);
@@ -199,12 +253,7 @@ async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc
     loop {
         let answer = tokio::select! {
             note = notes.recv() => match note {
-                Some(Note::Say(text)) => Some(Message::Text(text)),
-                Some(Note::SlotShows { slot, source }) => {
-                    call.slot_shows(slot, source).map(|message| Message::Text(text_of(&message)))
-                }
-                // For viewers only.
-                Some(Note::Publish { .. }) => None,
+                Some(note) => place.on_note(note),
                 None => return End::Quiet,
             },
             _ = ping.tick() => {
@@ -223,7 +272,7 @@ async fn talk(socket: &mut HyperWebsocketStream, mut call: Call, mut notes: mpsc
                         let Some(message) = from_object(text.as_bytes()) else {
                             return End::Refused(Refused::BadMessage);
                         };
-                        match call.on_message(heard_at, message) {
+                        match place.on_message(heard_at, message) {
                             Ok(Next::Answer(message)) => Some(Message::Text(text_of(&message))),
                             Ok(Next::GoOn) => None,
                             Ok(Next::Leave) => return End::Quiet,

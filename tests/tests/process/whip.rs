@@ -23,7 +23,7 @@ pub(crate) struct Peer {
     local: SocketAddr,
     lines: Vec<(MediaKind, Mid)>,
     connected: bool,
-    heard: Vec<(Mid, usize)>,
+    pub(crate) heard: Vec<(Mid, usize)>,
     sent_at: Instant,
     began: Instant,
 }
@@ -46,7 +46,7 @@ impl Peer {
     }
 
     /// Sends the offer through the door and gives the session's path.
-    fn enter(server: &Server, door: &str, token: &str, lines: &[MediaKind]) -> (Peer, String) {
+    pub(crate) fn enter(server: &Server, door: &str, token: &str, lines: &[MediaKind]) -> (Peer, String) {
         let direction = if door == "whip" { Direction::SendOnly } else { Direction::RecvOnly };
         let (mut peer, offer, pending) = Peer::offer(lines, direction);
         let reply = post(server, door, ROOM, token, &offer);
@@ -61,6 +61,24 @@ impl Peer {
         let location = reply.header("location").expect("a session has a URL").to_owned();
         assert!(location.starts_with(&format!("/{door}/session/")) && location.len() > 64, "{location}");
         (peer, location)
+    }
+
+    /// As a page does it: the offer goes over the participant's WebSocket.
+    pub(crate) fn on_line(line: &mut Line, lines: &[MediaKind], direction: Direction) -> Peer {
+        let (mut peer, offer, pending) = Peer::offer(lines, direction);
+        let kinds = ["microphone", "camera"];
+        let mids = offer.lines().filter_map(|text| text.strip_prefix("a=mid:"));
+        let sources: Vec<Value> = match direction {
+            Direction::SendOnly => {
+                mids.zip(kinds).map(|(mid, source)| json!({"mid": mid, "source": source})).collect()
+            }
+            Direction::RecvOnly | Direction::SendRecv | Direction::Inactive => Vec::new(),
+        };
+        line.say(&json!({"type": "offer", "sdp": offer, "sources": sources}));
+        let answer = line.hear_type("answer")["sdp"].as_str().expect("an answer").to_owned();
+        let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
+        peer.rtc.sdp_api().accept_answer(pending, answer).expect("it fits the offer");
+        peer
     }
 
     /// Moves packets for a moment; a publisher speaks and shows something meanwhile.
@@ -115,7 +133,11 @@ impl Peer {
         }
     }
 
-    fn heard_on(&self, kind: MediaKind) -> usize {
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    pub(crate) fn heard_on(&self, kind: MediaKind) -> usize {
         let mids = || self.lines.iter().filter(|(of, _)| *of == kind).map(|(_, mid)| *mid);
         self.heard.iter().filter(|(mid, _)| mids().any(|own| own == *mid)).count()
     }
@@ -128,12 +150,12 @@ fn vp8_keyframe() -> Vec<u8> {
     frame
 }
 
-fn post(server: &Server, door: &str, room: &str, token: &str, body: &str) -> Reply {
+pub(crate) fn post(server: &Server, door: &str, room: &str, token: &str, body: &str) -> Reply {
     let bearer = format!("Bearer {token}");
     request(server.http, "POST", &format!("/{door}/{room}"), &[SDP, ("Authorization", &bearer)], body)
 }
 
-fn delete(server: &Server, path: &str, token: &str) -> Reply {
+pub(crate) fn delete(server: &Server, path: &str, token: &str) -> Reply {
     let bearer = format!("Bearer {token}");
     request(server.http, "DELETE", path, &[("Authorization", &bearer)], "")
 }
@@ -144,7 +166,7 @@ fn open(server: &Server) -> String {
 }
 
 /// Both move until it is true.
-fn until(what: &str, peers: &mut [&mut Peer], mut is_true: impl FnMut(&[&mut Peer]) -> bool) {
+pub(crate) fn until(what: &str, peers: &mut [&mut Peer], mut is_true: impl FnMut(&[&mut Peer]) -> bool) {
     let deadline = Instant::now() + SOON * 2;
     while !is_true(peers) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
