@@ -66,10 +66,10 @@ async function photographDocuments(viewport) {
 async function photograph(viewport) {
   const page = await person(LOOKS.ada);
   await page.setViewport(viewport);
-  const shoot = async (name) => {
-    await page.bringToFront();
+  const shoot = async (name, shown = page) => {
+    await shown.bringToFront();
     await new Promise((resolve) => setTimeout(resolve, 400)); // tiles have moved, lists are filled
-    await keep(`${name}-${viewport.width}.png`, await page.screenshot());
+    await keep(`${name}-${viewport.width}.png`, await shown.screenshot());
   };
   await page.goto(server.url);
   await page.waitForSelector(testid('account'), { visible: true });
@@ -145,6 +145,31 @@ async function photograph(viewport) {
     await shoot('more');
     await page.keyboard.press('Escape');
   }
+  await press('people');
+  await click(page, 'room-rules');
+  await shoot('rules');
+  await click(page, 'rule-lobby');
+  await page.keyboard.press('Escape');
+  const guests = [];
+  for (const name of ['Sam Yılmaz', 'Prof. Carla Duarte']) {
+    const guest = await person(LOOKS.lin);
+    await guest.setViewport(viewport);
+    await guest.goto(link);
+    await fill(guest, 'display-name', name);
+    await click(guest, 'join');
+    await guest.waitForSelector(testid('lobby-page'), { visible: true });
+    guests.push(guest);
+  }
+  await until('both wait', () => page.evaluate(() => document.querySelectorAll('[data-testid="waiter"]').length === 2));
+  await shoot('waiting');
+  await shoot('lobby', guests[0]);
+  for (const guest of guests) await guest.close();
+  await until('nobody waits', () => page.evaluate(() => document.querySelector('#waiting').hidden));
+  const more = await page.$$(testid('person-more'));
+  await more[0].click();
+  await shoot('person');
+  await page.keyboard.press('Escape');
+  await click(page, 'people-close');
   await click(others.mira, 'share');
   await until('the screen', () => page.evaluate(() => document.querySelector('[data-testid="screen-tile"].has-picture') !== null), 30_000);
   await new Promise((resolve) => setTimeout(resolve, SHARPENING_MS / 2));

@@ -18,6 +18,7 @@ let stopped = false;
 
 function heading() {
   if (location.hash.endsWith('.by-organizer')) return t('bye.heading.ended');
+  if (location.hash.endsWith('.removed')) return t('bye.heading.removed');
   if (location.hash.endsWith('.shutdown')) return t('bye.heading.shutdown');
   return t('bye.heading');
 }

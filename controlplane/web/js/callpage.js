@@ -6,6 +6,7 @@ import { prepareDialogs } from './dialogs.js';
 import { button, copy, find, stamp } from './dom.js';
 import { onLanguage, t, translate } from './i18n.js';
 import { Notices, say } from './notices.js';
+import { Moderation } from './moderation.js';
 import { listPeople } from './people.js';
 import { troubleText } from './prejoin.js';
 import { invitation } from './signalling.js';
@@ -29,6 +30,7 @@ export class CallPage {
   #chat;
   #notices;
   #toolbar;
+  #moderation;
   #unread = 0;
   #rosterTimer = 0;
 
@@ -57,6 +59,7 @@ export class CallPage {
       hangUp,
       onPanel: (panel) => this.#onPanel(panel),
     });
+    this.#moderation = new Moderation(root, conference, this.#notices, () => this.#toolbar.open('people'));
     this.#hangUp = hangUp;
     this.#showScreenShareOffer();
     for (const testid of ['copy-invitation', 'people-invite']) {
@@ -133,6 +136,16 @@ export class CallPage {
     });
   }
 
+  /** @param {Source[]} sources */
+  saySilenced(sources) {
+    for (const source of sources) {
+      this.#notices.bar(`silenced-${source}`, {
+        text: this.#conference.may(source) ? `silenced.${source}` : `silenced.${source}.blocked`,
+        actions: [{ text: 'close', testid: `dismiss-silenced-${source}`, run: () => this.#notices.bar(`silenced-${source}`, null) }],
+      });
+    }
+  }
+
   /** @param {import('./conference.js').Status} status */
   showStatus(status) {
     const retry = { text: /** @type {const} */ ('call.retry'), testid: 'retry', run: () => void this.#conference.comeBack() };
@@ -147,6 +160,8 @@ export class CallPage {
       case 'interrupted': return this.#notices.bar('connection', { text: 'call.reconnecting', tone: 'warning' });
       case 'blocked': return this.#notices.bar('connection', { text: THIS_COMPUTER.has(location.hostname) ? 'call.blocked.local' : 'call.blocked', tone: 'warning', actions: [retry] });
       case 'lost': return this.#notices.bar('connection', { text: 'call.lost', tone: 'warning', actions: [retry, leave] });
+      case 'waiting': return this.#notices.bar('connection', { text: 'call.waiting', actions: [leave] });
+      case 'locked': return this.#notices.bar('connection', { text: 'refused.locked', tone: 'warning', actions: [retry, leave] });
       case 'gone': return this.#notices.bar('connection', { text: 'call.gone', tone: 'warning', actions: [leave] });
     }
   }
@@ -155,9 +170,11 @@ export class CallPage {
     const { me, participants, room } = this.#conference;
     find(this.#root, '#call-room', HTMLElement).textContent = room;
     find(this.#root, '#alone', HTMLElement).hidden = participants.size > 0;
-    this.#toolbar.show(me);
+    this.#toolbar.show(me, (source) => this.#conference.may(source));
+    this.#chat.allow(this.#conference.may('chat'));
+    this.#moderation.show();
     this.#stage.update();
-    listPeople(this.#root, me, participants.values());
+    this.#listPeople();
     document.title = this.title();
     const sharing = this.#root.querySelector('[data-testid="notice-sharing"]') !== null;
     if (sharing !== me.screen) {
@@ -166,6 +183,11 @@ export class CallPage {
         actions: [{ text: 'call.sharing.stop', testid: 'stop-sharing', run: () => this.#devices.switchOff('screen') }],
       });
     }
+  }
+
+  #listPeople() {
+    const { me, participants } = this.#conference;
+    listPeople(this.#root, me, participants.values(), (participant) => this.#moderation.openPerson(participant));
   }
 
   #showScreenShareOffer() {
@@ -203,7 +225,7 @@ export class CallPage {
       this.#notices.clearToasts();
       this.#chat.focus();
     }
-    if (panel === 'people') listPeople(this.#root, this.#conference.me, this.#conference.participants.values());
+    if (panel === 'people') this.#listPeople();
   }
 
   /** @param {number} unread */

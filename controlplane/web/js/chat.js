@@ -12,6 +12,8 @@ export class Chat {
   #list;
   #empty;
   #input;
+  #form;
+  #withheld;
   #lastFrom = '';
   /** @type {{ text: string, timer: number, failed: Element | null }[]} */
   #unconfirmed = [];
@@ -22,6 +24,8 @@ export class Chat {
     this.#empty = find(root, '#chat-empty', HTMLElement);
     this.#input = find(root, '[data-testid="chat-input"]', HTMLTextAreaElement);
     const form = find(root, '#chat-form', HTMLFormElement);
+    this.#form = form;
+    this.#withheld = find(root, '#chat-withheld', HTMLElement);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       const text = this.#input.value.trim();
@@ -38,6 +42,12 @@ export class Chat {
       form.requestSubmit();
     });
     this.#input.addEventListener('input', () => this.#fit());
+  }
+
+  /** @param {boolean} may */
+  allow(may) {
+    this.#form.hidden = !may;
+    this.#withheld.hidden = may;
   }
 
   focus() {

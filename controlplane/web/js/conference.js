@@ -9,7 +9,8 @@ import { assign, videoKey } from './slots.js';
 /** @typedef {import('./signalling.js').Participant} Participant */
 /** @typedef {import('./signalling.js').Source} Source */
 /** @typedef {import('./signalling.js').ServerMessage} ServerMessage */
-/** @typedef {'connecting' | 'connected' | 'interrupted' | 'blocked' | 'lost' | 'gone'} Status */
+/** @typedef {'connecting' | 'connected' | 'interrupted' | 'blocked' | 'lost' | 'gone' | 'locked' | 'waiting'} Status */
+/** @typedef {import('./signalling.js').Rules} Rules */
 /** @typedef {{ participant: string, source: 'camera' | 'screen', height: number }} WishedVideo */
 
 /**
@@ -22,7 +23,10 @@ import { assign, videoKey } from './slots.js';
  * @property {(status: Status) => void} onStatus
  * @property {() => void} onSoundBlocked
  * @property {(source: 'camera' | 'screen') => void} onVideoRefused the server has no time for it
- * @property {(reason: 'by-organizer' | 'shutdown') => void} onEnded
+ * @property {(sources: Source[]) => void} onSilenced an organizer switched these off, or lets nobody switch them on
+ * @property {() => void} onAdmitted after waiting
+ * @property {(reason: import('./signalling.js').Refusal) => void} onRefused after waiting
+ * @property {(reason: 'by-organizer' | 'shutdown' | 'removed') => void} onEnded
  */
 
 const ENTER_MS = 8_000; // a network that is gone answers nothing at all
@@ -53,9 +57,15 @@ export class Conference {
   speakers = [];
   /** @type {Status} */
   status = 'connecting';
+  /** @type {Rules} */
+  rules = { lobby: false, locked: false, password: false, microphone: true, camera: true, screen: true, chat: true };
+  /** @type {Map<string, string>} id -> name of those in the lobby; organizers only */
+  waiting = new Map();
 
   #devices;
   #password;
+  /** @type {string | null} the one that we asked for */
+  #nextPassword = null;
   #on;
   /** @type {Signalling | null} */
   #signalling = null;
@@ -81,11 +91,11 @@ export class Conference {
     this.#password = password;
     this.#devices = devices;
     this.#on = on;
-    this.me = { id: '', name, kind: 'person', organizer: false, microphone: false, camera: false, screen: false, hand: false };
+    this.me = { id: '', name, kind: 'person', organizer: false, microphone: false, camera: false, screen: false, hand: false, blocked: [] };
     devices.addEventListener('change', () => this.#publish());
   }
 
-  /** @returns {Promise<import('./signalling.js').Refusal | 'unreachable' | 'welcome'>} */
+  /** @returns {Promise<import('./signalling.js').Refusal | 'unreachable' | 'welcome' | 'waiting'>} */
   enter() {
     return new Promise((resolve) => {
       const late = setTimeout(() => {
@@ -99,9 +109,15 @@ export class Conference {
             signalling.close();
             resolve(message.reason);
           } else if (message.type === 'welcome') {
+            const waited = this.status === 'waiting';
             this.#signalling = signalling;
             this.#welcome(message);
             resolve('welcome');
+            if (waited) this.#on.onAdmitted();
+          } else if (message.type === 'waiting') {
+            this.#signalling = signalling;
+            this.#setStatus('waiting');
+            resolve('waiting');
           } else {
             this.#onMessage(message);
           }
@@ -134,6 +150,9 @@ export class Conference {
     return null;
   }
 
+  /** In the lobby, and while the connection is interrupted, there is nothing to say. */
+  get #line() { return this.#call ? this.#signalling : null; }
+
   get videoSlots() { return this.#call?.videoSlots.length ?? 0; }
 
   /** What the layout shows, the most important first. @param {WishedVideo[]} wishes */
@@ -150,16 +169,45 @@ export class Conference {
   }
 
   /** @param {string} text */
-  chat(text) { this.#signalling?.chat(text); }
+  chat(text) { this.#line?.chat(text); }
 
   /** @param {string} name */
   rename(name) {
     this.me.name = name;
-    this.#signalling?.rename(name);
+    this.#line?.rename(name);
     this.#on.onRoster();
   }
 
-  end() { this.#signalling?.end(); }
+  end() { this.#line?.end(); }
+
+  /** Whether the organizers let us use it. @param {Source | 'chat'} what */
+  may(what) {
+    return this.me.organizer || (this.rules[what] && (what === 'chat' || !this.me.blocked.includes(what)));
+  }
+
+  /** @param {Partial<Omit<Rules, 'password'>>} wish */
+  setRules(wish) { this.#line?.rules(wish); }
+
+  /** @param {string} password */
+  setPassword(password) {
+    this.#nextPassword = password;
+    this.#line?.password(password);
+  }
+
+  /** Those who are seen waiting, or one of them. @param {string} [participant] */
+  admit(participant) { this.#line?.admit(participant ? [participant] : [...this.waiting.keys()]); }
+
+  /** @param {string} participant */
+  turnAway(participant) { this.#line?.turnAway([participant]); }
+
+  /** @param {Source} source @param {string} [participant] without: all guests */
+  mute(source, participant) { this.#line?.mute(source, participant); }
+
+  /** @param {string} participant @param {Source} source @param {boolean} blocked */
+  block(participant, source, blocked) { this.#line?.block(participant, source, blocked); }
+
+  /** @param {string} participant */
+  remove(participant) { this.#line?.remove(participant); }
 
   turnOnSound() { return this.#call?.turnOnSound(); }
 
@@ -191,7 +239,8 @@ export class Conference {
       if (outcome === 'unreachable' || outcome === 'busy' || outcome === 'full') continue;
       this.#coming = false;
       if (outcome === 'not-admitted') this.#setStatus('gone');
-      else if (outcome !== 'welcome') this.#setStatus('lost');
+      else if (outcome === 'locked') this.#setStatus('locked');
+      else if (outcome !== 'welcome' && outcome !== 'waiting') this.#setStatus('lost');
       return;
     }
     this.#coming = false;
@@ -212,7 +261,9 @@ export class Conference {
 
   /** @param {import('./signalling.js').Welcome} message */
   #welcome(message) {
-    this.me = { ...this.me, id: message.participant, organizer: message.organizer };
+    this.me = { ...this.me, id: message.participant, organizer: message.organizer, blocked: [] };
+    this.rules = message.rules;
+    this.waiting = new Map(message.waiting.map(({ id, name }) => [id, name]));
     this.room = message.room;
     this.participants = new Map(message.participants.map((person) => [person.id, named(person)]));
     const call = new Call({ audioSlots: message.audio_slots, videoSlots: message.video_slots }, {
@@ -242,7 +293,7 @@ export class Conference {
       me[source] = this.#devices.isOn(source);
       this.#call?.send(source, this.#devices.track(source));
     }
-    this.#signalling?.state(me);
+    this.#line?.state(me);
     this.#on.onRoster();
   }
 
@@ -296,14 +347,51 @@ export class Conference {
           this.#on.onVideoRefused(source);
         }
         return;
+      case 'knocked':
+        this.waiting.set(message.participant.id, message.participant.name);
+        this.#on.onRoster();
+        return;
+      case 'knock-over':
+        this.waiting.delete(message.participant);
+        this.#on.onRoster();
+        return;
+      case 'rules': {
+        const { type, ...rules } = message;
+        this.rules = rules;
+        this.#on.onRoster();
+        return;
+      }
+      case 'password-changed': // whoever did not choose it does not know it: their invitations go without
+        this.#password = this.#nextPassword || null;
+        this.#nextPassword = null;
+        this.#on.onRoster();
+        return;
+      case 'switched-off':
+        for (const id of message.participants) {
+          const person = this.participants.get(id);
+          if (person) this.participants.set(id, { ...person, [message.source]: false });
+        }
+        this.#on.onRoster();
+        return;
+      case 'silenced':
+        for (const source of message.sources) this.#devices.switchOff(source);
+        this.#on.onSilenced(message.sources);
+        return;
       case 'ended':
         this.#left = true;
         this.#drop();
         this.#on.onEnded(message.reason);
         return;
       case 'refused': // the server ends the stay, for example because of a message it did not understand
-        void this.comeBack();
+        if (this.status === 'waiting') {
+          this.#drop();
+          this.#setStatus('gone');
+          this.#on.onRefused(message.reason);
+        } else {
+          void this.comeBack();
+        }
         return;
+      case 'waiting':
       case 'welcome':
     }
   }
@@ -312,7 +400,7 @@ export class Conference {
   #onPerson(told) {
     const person = named(told);
     if (person.id === this.me.id) {
-      this.me = { ...this.me, name: person.name, organizer: person.organizer };
+      this.me = { ...this.me, name: person.name, organizer: person.organizer, blocked: person.blocked };
     } else {
       const before = this.participants.get(person.id) ?? null;
       this.participants.set(person.id, person);

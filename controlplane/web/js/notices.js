@@ -5,7 +5,7 @@ import { icon } from './icons.js';
 import { t } from './i18n.js';
 
 /** @typedef {import('./i18n.js').TextKey} TextKey */
-/** @typedef {{ text: TextKey, tone?: 'calm' | 'warning', actions?: { text: TextKey, testid: string, run: () => void }[] }} Notice */
+/** @typedef {{ text: TextKey, values?: Record<string, string | number>, tone?: 'calm' | 'warning', actions?: { text: TextKey, testid: string, run: () => void }[] }} Notice */
 
 const TOAST_MS = 4_000;
 const TOASTS_AT_ONCE = 2;
@@ -38,9 +38,10 @@ export class Notices {
     this.#shown.get(subject)?.remove();
     this.#shown.delete(subject);
     if (!notice) return;
-    const { text, tone = 'calm', actions = [] } = notice;
+    const { text, values, tone = 'calm', actions = [] } = notice;
+    const words = t(text, values);
     const bar = el('div', { class: `bar bar-${tone}`, 'data-testid': `notice-${subject}` },
-      icon(tone === 'warning' ? 'warning' : 'info'), el('span', { class: 'bar-text', 'data-t': text }, t(text)));
+      icon(tone === 'warning' ? 'warning' : 'info'), el('span', { class: 'bar-text', 'data-t': values ? null : text }, words));
     const presses = el('span', { class: 'bar-actions', hidden: actions.length === 0 });
     bar.append(presses);
     for (const action of actions) {
@@ -50,7 +51,7 @@ export class Notices {
     }
     this.#bars.append(bar);
     this.#shown.set(subject, bar);
-    say(t(text));
+    say(words);
   }
 
   /** Said and shown for a moment. @param {string} text */

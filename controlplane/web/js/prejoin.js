@@ -33,11 +33,11 @@ export async function fillChoices(devices, select, kind) {
 
 /**
  * @param {HTMLElement} place
- * @param {{ room: string, password: string | null, devices: Devices }} given password: from the link
+ * @param {{ room: string, password: string | null, devices: Devices, trouble?: import('./i18n.js').TextKey }} given password: from the link
  * @param {(entry: Entry) => Promise<string | null>} enter resolves with what went wrong, in words, or null
  * @returns {() => void} takes the page away
  */
-export function showPrejoin(place, { room, password, devices }, enter) {
+export function showPrejoin(place, { room, password, devices, trouble: before }, enter) {
   place.replaceChildren(stamp('prejoin-template'));
   translate(place);
   offerLanguages(place);
@@ -48,6 +48,7 @@ export function showPrejoin(place, { room, password, devices }, enter) {
   const name = input(place, 'display-name');
   const passwordField = input(place, 'room-password');
   name.value = read('name') ?? '';
+  if (before) part('#join-error').textContent = t(before);
   part('#password-field').hidden = password !== null;
   part('#password-from-link').hidden = password === null;
 

@@ -1,4 +1,4 @@
-// /r/{room}: from the door into the call and out again.
+// /r/{room}: from the door, by way of the lobby if there is one, into the call and out again.
 
 import { CallPage } from './callpage.js';
 import { Conference } from './conference.js';
@@ -9,36 +9,74 @@ import { startPage } from './page.js';
 import { showPrejoin } from './prejoin.js';
 import { wipe } from './settings.js';
 import { roomOfPage, takePasswordFromAddress } from './signalling.js';
+import { showWaiting } from './waiting.js';
 
 const ANSWER_MS = 2_000;
+
+/** What ended the wait in the lobby. @type {Partial<Record<import('./conference.js').Status, import('./i18n.js').TextKey>>} */
+const LOST = { lost: 'refused.unreachable', gone: 'refused.not-admitted', locked: 'refused.locked' };
 
 const password = takePasswordFromAddress();
 const room = roomOfPage();
 const devices = new Devices();
 /** @type {CallPage | null} */
 let page = null;
+/** Takes the door or the lobby away. */
+let leave = () => {};
 
 startPage(() => page?.title() ?? t('prejoin.document', { room }));
 
 const place = find(document, '#stage-of-page', HTMLElement);
-const leaveDoor = showPrejoin(place, { room, password, devices }, async (entry) => {
-  const conference = new Conference({ room, devices, ...entry }, {
-    onRoster: () => page?.showRoster(),
-    onPictures: () => page?.showPictures(),
-    onSpeakers: () => page?.showSpeakers(),
-    onPerson: (before, after) => page?.tellPerson(before, after),
-    onChat: (message) => page?.addChat(message),
-    onStatus: (status) => page?.showStatus(status),
-    onSoundBlocked: () => page?.offerSound(),
-    onVideoRefused: (source) => page?.sayFull(source),
-    onEnded: (reason) => void goodbye(conference, reason),
+showDoor(password);
+
+/** @param {string | null} known the password, from the link @param {import('./i18n.js').TextKey} [trouble] why we are here again */
+function showDoor(known, trouble) {
+  leave();
+  leave = showPrejoin(place, { room, password: known, devices, trouble }, async (entry) => {
+    /** @type {Conference} */
+    const conference = new Conference({ room, devices, ...entry }, {
+      onRoster: () => page?.showRoster(),
+      onPictures: () => page?.showPictures(),
+      onSpeakers: () => page?.showSpeakers(),
+      onPerson: (before, after) => page?.tellPerson(before, after),
+      onChat: (message) => page?.addChat(message),
+      onStatus: (status) => {
+        page?.showStatus(status);
+        const why = LOST[status];
+        if (!page && why) showDoor(entry.password, why);
+      },
+      onSoundBlocked: () => page?.offerSound(),
+      onVideoRefused: (source) => page?.sayFull(source),
+      onSilenced: (sources) => page?.saySilenced(sources),
+      onAdmitted: () => { if (!page) enter(conference); },
+      onRefused: (reason) => {
+        // A password that is not right any more is asked for, not tried again.
+        if (!page) showDoor(reason === 'not-admitted' ? null : entry.password, `refused.${reason}`);
+      },
+      onEnded: (reason) => void goodbye(conference, reason),
+    });
+    const outcome = await conference.enter();
+    if (outcome === 'welcome') enter(conference);
+    else if (outcome === 'waiting') showLobby(conference, entry.password);
+    else return t(`refused.${outcome}`);
+    return null;
   });
-  const outcome = await conference.enter();
-  if (outcome !== 'welcome') return t(`refused.${outcome}`);
-  leaveDoor();
+}
+
+/** @param {Conference} conference @param {string | null} known */
+function showLobby(conference, known) {
+  leave();
+  leave = showWaiting(place, { room, name: conference.me.name }, () => {
+    void conference.leave();
+    showDoor(known);
+  });
+}
+
+/** @param {Conference} conference */
+function enter(conference) {
+  leave();
   page = new CallPage(place, conference, devices, () => void goodbye(conference));
-  return null;
-});
+}
 
 // The link pasted into the address of this very page loads nothing by itself.
 window.addEventListener('hashchange', () => {

@@ -1,17 +1,26 @@
 // The only file that knows the protocol (docs/protocol.md): REST for accounts and rooms, one WebSocket for a call.
 
-/** @typedef {{ id: string, name: string, kind: 'person' | 'stream' | 'viewer', organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} Participant */
+/** @typedef {{ id: string, name: string, kind: 'person' | 'stream' | 'viewer', organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean, blocked: Source[] }} Participant */
 /** @typedef {{ microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} OwnState */
 /** @typedef {'microphone' | 'camera' | 'screen'} Source */
 /** @typedef {{ mid: string, source: Source }} SourceLine */
 /** @typedef {{ slot: string, participant: string, source: 'camera' | 'screen', height: number }} Wish */
-/** @typedef {'not-admitted' | 'full' | 'bad-message' | 'busy' | 'too-many-attempts'} Refusal */
+/** @typedef {'not-admitted' | 'full' | 'bad-message' | 'busy' | 'too-many-attempts' | 'locked' | 'turned-away'} Refusal */
+/** @typedef {{ lobby: boolean, locked: boolean, password: boolean, microphone: boolean, camera: boolean, screen: boolean, chat: boolean }} Rules the last four: what guests may use */
+/** @typedef {{ id: string, name: string }} Waiter */
 /** @typedef {'consent-expired' | 'close-notify' | 'handshake-failed' | 'fingerprint-mismatch'} MediaLoss */
 
 /**
- * @typedef {{ type: 'welcome', participant: string, room: string, organizer: boolean, participants: Participant[], audio_slots: number, video_slots: number }} Welcome
+ * @typedef {{ type: 'welcome', participant: string, room: string, organizer: boolean, participants: Participant[], rules: Rules, waiting: Waiter[], audio_slots: number, video_slots: number }} Welcome
  * @typedef {Welcome
  *   | { type: 'refused', reason: Refusal }
+ *   | { type: 'waiting' }
+ *   | { type: 'knocked', participant: Waiter }
+ *   | { type: 'knock-over', participant: string }
+ *   | ({ type: 'rules' } & Rules)
+ *   | { type: 'password-changed' }
+ *   | { type: 'switched-off', source: Source, participants: string[] }
+ *   | { type: 'silenced', sources: Source[] }
  *   | { type: 'answer', sdp: string }
  *   | { type: 'joined' | 'changed', participant: Participant }
  *   | { type: 'left', participant: string }
@@ -20,7 +29,7 @@
  *   | { type: 'chat', from: string, name: string, text: string }
  *   | { type: 'media', state: 'connected' | 'gone', reason?: MediaLoss }
  *   | { type: 'video-refused', sources: ('camera' | 'screen')[] }
- *   | { type: 'ended', reason: 'by-organizer' | 'shutdown' }} ServerMessage
+ *   | { type: 'ended', reason: 'by-organizer' | 'shutdown' | 'removed' }} ServerMessage
  */
 
 const FAREWELL_MS = 400;
@@ -64,6 +73,27 @@ export class Signalling {
   rename(name) { this.#send({ type: 'rename', name }); }
 
   end() { this.#send({ type: 'end' }); }
+
+  /** @param {Partial<Omit<Rules, 'password'>>} wish */
+  rules(wish) { this.#send({ type: 'rules', ...wish }); }
+
+  /** @param {string} password */
+  password(password) { this.#send({ type: 'password', password }); }
+
+  /** @param {string[]} participants */
+  admit(participants) { this.#send({ type: 'admit', participants }); }
+
+  /** @param {string[]} participants */
+  turnAway(participants) { this.#send({ type: 'turn-away', participants }); }
+
+  /** @param {Source} source @param {string} [participant] without: all guests */
+  mute(source, participant) { this.#send({ type: 'mute', source, ...(participant ? { participant } : {}) }); }
+
+  /** @param {string} participant @param {Source} source @param {boolean} blocked */
+  block(participant, source, blocked) { this.#send({ type: 'block', participant, source, blocked }); }
+
+  /** @param {string} participant */
+  remove(participant) { this.#send({ type: 'remove', participant }); }
 
   /** Says goodbye; resolves when the server has heard it, or soon after. */
   async leave() {
@@ -125,7 +155,7 @@ export const login = (account, password) => call('POST', 'login', { account, pas
 export const logout = () => call('POST', 'logout');
 
 /**
- * @param {{ name?: string, password?: string }} wish an empty password opens the room without one
+ * @param {{ name?: string, password?: string, lobby?: boolean }} wish an empty password opens the room without one
  * @returns {Promise<OpenedRoom>}
  */
 export const openRoom = (wish) => call('POST', 'rooms', wish);

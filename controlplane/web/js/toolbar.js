@@ -60,8 +60,11 @@ export class Toolbar {
     });
   }
 
-  /** @param {import('./signalling.js').Participant} me */
-  show(me) {
+  /** @param {import('./signalling.js').Participant} me @param {(source: Source) => boolean} may what the organizers let us use */
+  show(me, may) {
+    this.#allow('mic', may('microphone'), 'call.mic.title');
+    this.#allow('camera', may('camera'), 'call.camera.title');
+    this.#allow('share', may('screen'), 'call.share.title');
     this.#press('mic', me.microphone);
     setIcon(find(button(this.#root, 'mic'), '.tool-icon', HTMLElement), me.microphone ? 'mic' : 'mic-off');
     this.#press('camera', me.camera);
@@ -87,6 +90,15 @@ export class Toolbar {
 
   get #more() { return button(this.#root, 'more'); }
 
+  /** @param {string} testid @param {boolean} allowed @param {import('./i18n.js').TextKey} title */
+  #allow(testid, allowed, title) {
+    const press = button(this.#root, testid);
+    const words = allowed ? title : 'call.withheld';
+    press.disabled = !allowed;
+    press.setAttribute('data-t-title', words);
+    press.title = t(words);
+  }
+
   /** @param {string} testid @param {boolean} on */
   #press(testid, on) { button(this.#root, testid).setAttribute('aria-pressed', String(on)); }
 
@@ -94,6 +106,11 @@ export class Toolbar {
   #showMore(open) {
     this.#more.setAttribute('aria-expanded', String(open));
     find(this.#root, '#tools-more', HTMLElement).classList.toggle('is-open', open);
+  }
+
+  /** @param {Panel} panel */
+  open(panel) {
+    if (this.panel !== panel) this.#togglePanel(panel);
   }
 
   /** @param {Panel} panel */
@@ -135,9 +152,9 @@ export class Toolbar {
   /** @returns {Record<string, () => void>} */
   #keys() {
     return {
-      m: () => this.#actions.toggle('microphone'),
-      v: () => this.#actions.toggle('camera'),
-      d: () => { if (!button(this.#root, 'share').hidden) this.#actions.toggle('screen'); },
+      m: () => { if (!button(this.#root, 'mic').disabled) this.#actions.toggle('microphone'); },
+      v: () => { if (!button(this.#root, 'camera').disabled) this.#actions.toggle('camera'); },
+      d: () => { if (!button(this.#root, 'share').hidden && !button(this.#root, 'share').disabled) this.#actions.toggle('screen'); },
       r: this.#actions.toggleHand,
       c: () => this.#togglePanel('chat'),
       p: () => this.#togglePanel('people'),

@@ -143,6 +143,7 @@ openForm.addEventListener('submit', (event) => {
   void attempt(button(document, 'open-room'), '#open-error', async () => {
     opened = await server.openRoom({
       ...(name ? { name } : {}),
+      lobby: input(document, 'lobby').checked,
       ...(noPassword.checked ? { password: '' } : roomPassword.value ? { password: roomPassword.value } : {}),
     });
     show();
