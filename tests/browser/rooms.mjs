@@ -91,7 +91,8 @@ describe(`the rules of a room over ${io}`, () => {
   });
 
   step('a blocked microphone is silent at the others, whatever its page does', async () => {
-    await click(ada.page, 'person-more');
+    // The list is drawn anew with every change of a participant.
+    await until('her switches', () => click(ada.page, 'person-more').then(() => true));
     await click(ada.page, 'block-microphone');
     await until('the button rests', () => bea.page.$eval(testid('mic'), (mic) => mic.disabled && mic.getAttribute('aria-pressed') === 'false'));
     await bea.page.evaluate(async () => {

@@ -165,8 +165,7 @@ async function photograph(viewport) {
   await shoot('lobby', guests[0]);
   for (const guest of guests) await guest.close();
   await until('nobody waits', () => page.evaluate(() => document.querySelector('#waiting').hidden));
-  const more = await page.$$(testid('person-more'));
-  await more[0].click();
+  await until('the switches', () => click(page, 'person-more').then(() => true));
   await shoot('person');
   await page.keyboard.press('Escape');
   await click(page, 'people-close');

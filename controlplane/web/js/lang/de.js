@@ -102,7 +102,7 @@ export const de = {
   'waiting.heading': 'Sie sind noch nicht im Raum',
   'waiting.unseen': 'Niemand sieht oder hört Sie, und Sie sehen nichts vom Raum.',
   'waiting.name': 'Die Organisation sieht nur, dass Sie warten, als',
-  'waiting.patience': 'Diese Seite geht von selbst weiter, sobald Sie eingelassen werden.',
+  'waiting.patience': 'Bleiben Sie hier: Es geht von selbst weiter.',
   'waiting.leave': 'Nicht warten',
   'refused.not-admitted': 'Dieser Raum ist nicht offen, oder das Passwort stimmt nicht. Bitte fragen Sie die Person, die Sie eingeladen hat.',
   'refused.full': 'Dieser Raum ist voll. Bitte versuchen Sie es wieder, wenn jemand gegangen ist.',

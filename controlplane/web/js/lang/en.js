@@ -101,7 +101,7 @@ export const en = {
   'waiting.heading': 'You are not in the room yet',
   'waiting.unseen': 'Nobody sees or hears you, and you see nothing of the room.',
   'waiting.name': 'The organizers see only that you are waiting, as',
-  'waiting.patience': 'This page goes on by itself as soon as you are let in.',
+  'waiting.patience': 'Stay on this page: it goes on by itself.',
   'waiting.leave': 'Do not wait',
   'refused.not-admitted': 'This room is not open, or the password is not right. Please check both with the person who invited you.',
   'refused.full': 'This room is full. Please try again when somebody has left.',
