@@ -15,6 +15,7 @@ const DATAPLANE: [(&str, &[&str]); 12] = [
     ("link", &["id", "counters", "io::IoCounters", "sfu::ice", "sfu::transport", "wire::ext"]),
     ("config", &["id", "io::IoChoice"]),
     ("door", &["counters", "io::Waker", "io::yield_to_media", "sfu"]),
+    ("pace", &["config"]),
     ("rooms", &["id", "config", "counters", "door", "egress", "wire", "link", "sfu"]),
     // The data plane on the simulated network is a second `lib`.
     (
