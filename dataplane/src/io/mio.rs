@@ -87,6 +87,7 @@ impl MioNet {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "to sleep whatever arrives is what is asked for")]
     pub(super) fn rest(&mut self, time: Duration) -> io::Result<()> {
         if self.inbox.next == self.inbox.filled {
             std::thread::sleep(time);

@@ -101,7 +101,6 @@ struct Sent {
 }
 
 /// The header extensions of one outgoing packet.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one packet")]
 enum Head {
     Prepared(Prepared),
     Composed(Extensions),

@@ -3,7 +3,7 @@
 use crate::source::{Source, has_word, line_of, positions_of_word, rust};
 
 /// What a room of the data plane may use of the others; `lib` and `worker` join them and may use everything.
-const DATAPLANE: [(&str, &[&str]); 12] = [
+const DATAPLANE: [(&str, &[&str]); 13] = [
     ("id", &[]),
     ("counters", &[]),
     ("probe", &[]),
