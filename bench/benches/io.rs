@@ -1,11 +1,11 @@
 //! What it costs to send and to receive a packet, for every I/O mode, through the data plane's own `io` and `egress`.
 //!
-//! `cargo bench -p saal-bench --bench io` prints two tables. The contestants alternate, and what counts is CPU time of
+//! `cargo bench -p saal-bench --bench io` prints three tables. The contestants alternate, and what counts is CPU time of
 //! the sending thread (user and system); wall-clock says little on a shared machine. Everything goes over loopback to
 //! sockets that nobody reads, so a send includes the receive half of the kernel, and a train is taken apart by it.
 #![allow(clippy::print_stdout)]
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,7 @@ const ROUND: Duration = Duration::from_millis(40);
 
 fn main() {
     send_table();
+    connected_table();
     receive_table();
 }
 
@@ -92,6 +93,47 @@ fn fill(egress: &mut Egress, paths: &[Path], segments: usize, bytes: usize) {
             egress.commit(&mut train);
         }
     }
+}
+
+/// What a socket for each receiver would save: the look-up of the route, for single packets by plain system calls. A
+/// train pays for it once.
+fn connected_table() {
+    println!("\nsend: ns CPU per packet of 100 B, {RECEIVERS} receivers, median of {ROUNDS}");
+    println!("{:>13} {:>13}", "one socket", "connected");
+    let sinks: Vec<UdpSocket> = (0..RECEIVERS).map(|_| bind()).collect();
+    let addresses: Vec<SocketAddr> = sinks.iter().map(|sink| path_to(sink).remote).collect();
+    let one = bind();
+    let connected: Vec<UdpSocket> = addresses
+        .iter()
+        .map(|address| {
+            let socket = bind();
+            socket.connect(address).expect("a loopback has a route");
+            socket
+        })
+        .collect();
+    let packet = [0x5a; 100];
+    let mut costs = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        costs[0].push(cost_of_turns(|| {
+            addresses.iter().for_each(|address| _ = one.send_to(&packet, address));
+        }));
+        costs[1].push(cost_of_turns(|| connected.iter().for_each(|socket| _ = socket.send(&packet))));
+    }
+    for costs in &mut costs {
+        print!("{:>13.0} ", median(costs).unwrap_or_default());
+    }
+    println!();
+}
+
+/// ns CPU per packet of a turn that sends one to each receiver.
+fn cost_of_turns(mut turn: impl FnMut()) -> f64 {
+    let mut turns = 0_u32;
+    let start = cpu();
+    while !turns.is_multiple_of(8) || cpu() - start < ROUND {
+        turn();
+        turns += 1;
+    }
+    (cpu() - start).as_nanos() as f64 / (f64::from(turns) * RECEIVERS as f64)
 }
 
 /// The receive half of a turn: waiting for a burst that is there, and taking it.

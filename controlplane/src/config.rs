@@ -69,7 +69,7 @@ pub(crate) struct Media {
     pub(crate) consent_seconds: u64,
     /// Packets of one segmented send; 1 switches segmentation off.
     pub(crate) segments_max: usize,
-    /// Longest time in microseconds that packets wait for others to the same receiver, reached when the core is busy.
+    /// Longest time in microseconds that packets wait for others to the same receiver, reached when the core has work.
     pub(crate) tick_max_us: u64,
     /// Padding that may be added to make packets of one train equal, in percent of what a receiver gets.
     pub(crate) padding_max_percent: u8,

@@ -51,7 +51,7 @@ pub struct Limits {
     pub egress_blocks: usize,
     /// Packets of one train; 1 sends every packet by itself.
     pub segments_max: usize,
-    /// Longest time that packets wait so that trains grow, reached when the core is busy; 0 lets them leave at the end of
+    /// Longest time that packets wait so that trains grow, reached when the core has work; 0 lets them leave at the end of
     /// each turn. More than a few milliseconds would be heard in a conversation.
     pub tick_max: Duration,
     /// Bytes of padding, in percent of what a receiver gets, that may even out trains when the core is busy; 0 for none.

@@ -145,7 +145,7 @@ pub struct Counters {
     pub turns: u64,
     /// How long packets are held at the moment so that trains grow, in microseconds.
     pub tick_us: u64,
-    /// Time spent in turns; the rest of it the worker waits.
+    /// Processor time of the worker's thread, the kernel's work for it included.
     pub busy: Duration,
     /// Datagrams of handshakes that wait for the doorman at this moment.
     pub handshakes_waiting: u64,

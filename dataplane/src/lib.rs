@@ -12,6 +12,7 @@ pub mod egress;
 pub mod id;
 pub mod io;
 pub mod link;
+mod pace;
 pub mod probe;
 mod rooms;
 pub mod sfu;

@@ -169,10 +169,13 @@ impl Rooms {
         let mut after = None;
         while let Some(room_key) = self.rooms.next_key(after) {
             after = Some(room_key);
-            if self.rooms.find(room_key).and_then(Room::next_tick).is_none_or(|at| at > now) {
+            let Some(room) = self.rooms.find(room_key) else { continue };
+            if room.next_tick().is_none_or(|at| at > now) {
                 continue;
             }
-            self.on_transport_timeouts(now, room_key);
+            if room.walk_is_due(now) {
+                self.on_transport_timeouts(now, room_key);
+            }
             if let Some(room) = self.rooms.find_mut(room_key) {
                 let mut turn = Turn {
                     now,

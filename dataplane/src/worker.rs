@@ -10,6 +10,7 @@ use crate::egress::{Egress, SEGMENTS_MAX};
 use crate::id::WorkerId;
 use crate::io::Net;
 use crate::link::{Command, Event, Snapshot};
+use crate::pace::Pace;
 use crate::rooms::{Random, Rooms};
 
 /// Bytes of one send block: a train of 26 full packets.
@@ -43,18 +44,7 @@ pub(crate) struct Worker {
     events: Sender<(WorkerId, Event)>,
     blocks_min: usize,
     pace: Pace,
-}
-
-/// How much of its time the worker is busy, and what follows from it.
-#[derive(Debug)]
-struct Pace {
-    tick_max: Duration,
-    padding_max_percent: u8,
-    /// The measurement under way: since when, and how much of it was not spent waiting.
-    since: Instant,
-    busy: Duration,
-    tick: Duration,
-    /// When the control plane was last told, and how busy the worker had been by then in all.
+    /// When the control plane was last told how busy the worker is, and how busy it had been by then in all.
     reported: (Instant, Duration),
 }
 
@@ -86,19 +76,23 @@ impl Worker {
             events,
             blocks_min,
             pace: Pace::new(epoch, &limits),
+            reported: (epoch, Duration::ZERO),
         }
     }
 
     /// Turns until [`Command::Shutdown`]; panics when the network is lost, so that the thread's end is seen by all.
     pub(crate) fn run(mut self) {
         let mut failures = 0;
-        let mut woken = self.net.now();
         while self.turn() {
             let now = self.net.now();
-            self.pace.on_turn(woken, now, &mut self.rooms);
-            let timeout = self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(now));
-            let waited = self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress);
-            woken = self.net.now();
+            let waited = match self.pace.rest(now, self.batch_due()) {
+                Some(rest) => self.net.rest(rest, &mut self.egress),
+                None => {
+                    let timeout =
+                        self.next_timeout().map_or(WAIT_MAX, |at| at.saturating_duration_since(now));
+                    self.net.wait(Some(timeout.min(WAIT_MAX)), &mut self.egress)
+                }
+            };
             match waited {
                 Ok(()) => failures = 0,
                 // No datagram can cause it; the next turn tries again.
@@ -112,6 +106,7 @@ impl Worker {
     pub(crate) fn turn(&mut self) -> bool {
         let now = self.net.now();
         self.rooms.counters.turns += 1;
+        self.look_at_load(now);
         for _ in 0..DATAGRAMS_PER_TURN_MAX {
             let Some(datagram) = self.net.next_datagram() else { break };
             self.rooms.on_datagram(now, &datagram.path, datagram.bytes, &mut self.egress);
@@ -161,10 +156,30 @@ impl Worker {
     }
 
     fn batch_due(&self) -> Option<Instant> {
-        self.rooms.batch_due(self.pace.tick, FRAME_HOLD.min(self.pace.tick_max))
+        self.rooms.batch_due(self.pace.tick(), FRAME_HOLD)
+    }
+
+    /// At intervals: how busy the worker is, and what follows from it.
+    fn look_at_load(&mut self, now: Instant) {
+        if !self.pace.is_due(now) {
+            return;
+        }
+        let busy = self.net.busy();
+        self.pace.on_busy(now, busy);
+        self.rooms.padding_percent = self.pace.padding_percent();
+        self.rooms.counters.busy = busy;
+        self.rooms.counters.tick_us = self.pace.tick().as_micros() as u64;
+        let (since, before) = self.reported;
+        let passed = now.saturating_duration_since(since);
+        if passed >= LOAD_INTERVAL {
+            let busy_percent = (100.0 * (busy - before).as_secs_f64() / passed.as_secs_f64()).round() as u8;
+            self.rooms.events.push_back(Event::Load { busy_percent });
+            self.reported = (now, busy);
+        }
     }
 
     fn fan_out(&mut self, now: Instant) {
+        self.pace.on_departure(now);
         let net = &mut self.net;
         self.rooms.fan_out(now, &mut self.egress, |egress| flush(net, egress));
         // Handshakes and reports of this turn find blocks, whatever one receiver has used up.
@@ -195,50 +210,6 @@ impl Worker {
                 Err(TrySendError::Disconnected(_)) => self.rooms.events.clear(),
             }
         }
-    }
-}
-
-/// How often the busy share is looked at.
-const PACE_INTERVAL: Duration = Duration::from_millis(100);
-/// Percent of its time that a worker is busy below which nothing waits, and above which packets wait for the whole tick.
-const BUSY_LOW: u32 = 50;
-const BUSY_HIGH: u32 = 90;
-
-impl Pace {
-    fn new(now: Instant, limits: &Limits) -> Pace {
-        let Limits { tick_max, segments_max, .. } = *limits;
-        // Without trains there is nothing to even out.
-        let padding_max_percent = if segments_max == 1 { 0 } else { limits.padding_max_percent };
-        let (busy, tick, reported) = (Duration::ZERO, Duration::ZERO, (now, Duration::ZERO));
-        Pace { tick_max, padding_max_percent, since: now, busy, tick, reported }
-    }
-
-    /// A turn lasted from `woken` to `now`.
-    fn on_turn(&mut self, woken: Instant, now: Instant, rooms: &mut Rooms) {
-        let turn = now.saturating_duration_since(woken);
-        self.busy += turn;
-        rooms.counters.busy += turn;
-        let unreported = now.saturating_duration_since(self.reported.0);
-        if unreported >= LOAD_INTERVAL {
-            let busy = rooms.counters.busy - self.reported.1;
-            let busy_percent = (100.0 * busy.as_secs_f64() / unreported.as_secs_f64()).round() as u8;
-            rooms.events.push_back(Event::Load { busy_percent });
-            self.reported = (now, rooms.counters.busy);
-        }
-        let passed = now.saturating_duration_since(self.since);
-        if passed < PACE_INTERVAL {
-            return;
-        }
-        let busy_percent = (self.busy.as_micros() * 100 / passed.as_micros().max(1)) as u32;
-        let strain = busy_percent.clamp(BUSY_LOW, BUSY_HIGH) - BUSY_LOW;
-        self.tick = self.tick_max * strain / (BUSY_HIGH - BUSY_LOW);
-        // One percent of padding is always worth a train; more when the core has more use for its time.
-        let least = self.padding_max_percent.min(1);
-        let more = u32::from(self.padding_max_percent - least) * strain / (BUSY_HIGH - BUSY_LOW);
-        rooms.padding_percent = least + more as u8;
-        rooms.counters.tick_us = self.tick.as_micros() as u64;
-        self.since = now;
-        self.busy = Duration::ZERO;
     }
 }
 

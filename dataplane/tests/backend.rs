@@ -43,6 +43,8 @@ on! { uring:
     no_wake_up_is_lost
     the_timeout_is_honoured
     a_timeout_below_a_millisecond_is_not_rounded_up
+    a_rest_lasts_whatever_arrives_and_then_everything_is_there
+    no_wake_up_is_lost_in_a_rest
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
     the_granted_buffers_are_known
@@ -63,6 +65,8 @@ on! { mio:
     no_wake_up_is_lost
     the_timeout_is_honoured
     a_timeout_below_a_millisecond_is_not_rounded_up
+    a_rest_lasts_whatever_arrives_and_then_everything_is_there
+    no_wake_up_is_lost_in_a_rest
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
     the_granted_buffers_are_known
@@ -83,6 +87,8 @@ on! { sendto:
     no_wake_up_is_lost
     the_timeout_is_honoured
     a_timeout_below_a_millisecond_is_not_rounded_up
+    a_rest_lasts_whatever_arrives_and_then_everything_is_there
+    no_wake_up_is_lost_in_a_rest
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
     the_granted_buffers_are_known
@@ -535,6 +541,35 @@ fn a_timeout_below_a_millisecond_is_not_rounded_up(world: &mut World) {
         }
         assert!(Instant::now() < deadline, "a wait of {timeout:?} takes longer than half a millisecond");
     }
+}
+
+fn a_rest_lasts_whatever_arrives_and_then_everything_is_there(world: &mut World) {
+    // More than one system call takes.
+    const DATAGRAMS: u8 = 100;
+    let time = Duration::from_millis(30);
+    let peer = world.peer("127.0.0.1", 1000);
+    for number in 0..DATAGRAMS {
+        peer.send(&[number], world.address("127.0.0.1"));
+    }
+    let start = Instant::now();
+    world.net.rest(time, &mut world.egress).unwrap();
+    assert!(start.elapsed() >= time, "woken after {:?}", start.elapsed());
+    for number in 0..DATAGRAMS {
+        assert_eq!(*world.net.next_datagram().unwrap().bytes, [number]);
+    }
+    assert!(world.net.next_datagram().is_none());
+}
+
+fn no_wake_up_is_lost_in_a_rest(world: &mut World) {
+    world.net.waker().wake();
+    world.net.rest(Duration::from_millis(1), &mut world.egress).unwrap();
+    // The caller looks at its queues behind every rest; a later wake-up is one of its own.
+    let waker = world.net.waker();
+    let ringer = thread::spawn(move || waker.wake());
+    let start = Instant::now();
+    world.net.wait(Some(PATIENCE), &mut world.egress).unwrap();
+    assert!(start.elapsed() < PATIENCE / 2);
+    ringer.join().unwrap();
 }
 
 fn the_granted_buffers_are_known(world: &World) {

@@ -1,8 +1,9 @@
-//! Where and when a thread runs.
+//! Where and when a thread runs, and for how long it has.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem;
+use std::time::Duration;
 
 /// Binds the calling thread to `core`; fails when the core does not exist or the affinity mask forbids it.
 pub fn pin_to_core(core: usize) -> io::Result<()> {
@@ -28,4 +29,12 @@ pub fn yield_to_media() -> io::Result<()> {
     // SAFETY: setpriority takes no pointer. On Linux, process 0 is the calling thread alone.
     let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE_OF_THE_PATIENT) };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What the calling thread has used of its core.
+pub(super) fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, which outlives the call. This clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -87,6 +87,16 @@ impl MioNet {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "to sleep whatever arrives is what is asked for")]
+    pub(super) fn rest(&mut self, time: Duration) -> io::Result<()> {
+        if self.inbox.next == self.inbox.filled {
+            std::thread::sleep(time);
+            self.readable = true;
+            self.receive()?;
+        }
+        Ok(())
+    }
+
     /// As mio's poll, which rounds the timeout up to milliseconds, but to the nanosecond where the kernel can. False when
     /// the time is up.
     fn wait_for_event(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
@@ -103,7 +113,11 @@ impl MioNet {
     }
 
     pub(super) fn next_datagram(&mut self) -> Option<Datagram<'_>> {
-        let (path, index, len) = self.inbox.advance(&mut self.counters)?;
+        let mut next = self.inbox.advance(&mut self.counters);
+        if next.is_none() && self.receive().is_ok_and(|more| more) {
+            next = self.inbox.advance(&mut self.counters);
+        }
+        let (path, index, len) = next?;
         self.counters.received(len);
         Some(Datagram { path, bytes: self.inbox.bytes(index, len) })
     }

@@ -104,6 +104,20 @@ impl Net {
         }
     }
 
+    /// Sleeps for `time`, woken by nothing, and takes what has arrived by then: a wake-up for each of a burst of packets
+    /// would cost more than the packets. `egress` as in [`Net::wait`].
+    pub fn rest(&mut self, time: Duration, _egress: &mut Egress) -> io::Result<()> {
+        match self {
+            Net::Uring(net) => net.rest(time),
+            Net::Mio(net) => net.rest(time),
+            #[cfg(feature = "sim")]
+            Net::Sim(net) => {
+                net.wait();
+                Ok(())
+            }
+        }
+    }
+
     /// The next arrived datagram; the buffer of the one before goes back. Never blocks.
     pub fn next_datagram(&mut self) -> Option<Datagram<'_>> {
         match self {
@@ -175,6 +189,15 @@ impl Net {
             Net::Uring(_) | Net::Mio(_) => Instant::now(),
             #[cfg(feature = "sim")]
             Net::Sim(net) => net.now(),
+        }
+    }
+
+    /// Processor time that the calling thread has used, the kernel's work for it included; none in the simulation.
+    pub fn busy(&self) -> Duration {
+        match self {
+            Net::Uring(_) | Net::Mio(_) => affinity::processor_time(),
+            #[cfg(feature = "sim")]
+            Net::Sim(_) => Duration::ZERO,
         }
     }
 

@@ -171,13 +171,26 @@ impl UringNet {
         if !self.arrived.is_empty() || std::mem::take(&mut self.woken) {
             return Ok(());
         }
+        self.wait_for(1, timeout)
+    }
+
+    pub(super) fn rest(&mut self, time: Duration) -> io::Result<()> {
+        if !self.arrived.is_empty() {
+            return Ok(());
+        }
+        // So many completions never come. The kernel takes the datagrams out of the socket when the time is up.
+        self.wait_for(COMPLETIONS as usize, Some(time))
+    }
+
+    /// Until there are so many completions or the time is up.
+    fn wait_for(&mut self, completions: usize, timeout: Option<Duration>) -> io::Result<()> {
         self.arm()?;
         let entered = match timeout {
-            None => self.ring.submit_and_wait(1),
+            None => self.ring.submit_and_wait(completions),
             Some(Duration::ZERO) => self.ring.submit(),
             Some(timeout) => {
                 let timespec = Timespec::from(timeout);
-                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
+                self.ring.submitter().submit_with_args(completions, &SubmitArgs::new().timespec(&timespec))
             }
         };
         if let Err(error) = entered

@@ -93,8 +93,9 @@ pub(crate) struct Leg {
     pub(crate) group: usize,
 }
 
-/// One packet as the fan-out sees it.
+/// One packet as the fan-out sees it. Not `Debug`: it holds what somebody said or showed.
 pub(crate) struct Item<'a> {
+    pub(crate) source: Key<Source>,
     pub(crate) meta: &'a Meta,
     pub(crate) payload: &'a mut [u8],
     pub(crate) descriptor: Option<&'a [u8]>,
@@ -216,7 +217,7 @@ impl Batch {
         let bytes = &mut self.bytes[packet.start..];
         let (payload, rest) = bytes.split_at_mut(packet.payload_len);
         let descriptor = packet.descriptor_len.map(|len| &rest[..len]);
-        Item { meta: &packet.meta, payload, descriptor, longest: packet.longest }
+        Item { source: group.source, meta: &packet.meta, payload, descriptor, longest: packet.longest }
     }
 
     /// Forgets everything: it left at `now`.

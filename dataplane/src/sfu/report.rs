@@ -57,21 +57,17 @@ pub(crate) fn send_requests(
             let len = writer.len();
             send(owner, &buffer[..len], turn);
         }
-    }
-    for (_, participant) in participants.iter_mut().filter(|(_, p)| p.connected) {
-        if !participant.arrivals.is_due(turn.now) {
-            continue;
-        }
-        let media = participant.streams.first().map_or(participant.ssrc, |(ssrc, _)| *ssrc);
-        while let Some(len) =
-            participant.arrivals.next_feedback(turn.now, &mut buffer, participant.ssrc, media)
-        {
-            send(participant, &buffer[..len], turn);
+        // About all of the owner's packets together, so at the first of its sources.
+        if owner.arrivals.is_due(turn.now) {
+            let media = owner.streams.first().map_or(owner.ssrc, |(ssrc, _)| *ssrc);
+            while let Some(len) = owner.arrivals.next_feedback(turn.now, &mut buffer, owner.ssrc, media) {
+                send(owner, &buffer[..len], turn);
+            }
         }
     }
 }
 
-/// Once a second and participant: a receiver report on what it sends and a sender report on every slot in use.
+/// About once a second and participant: a receiver report on what it sends and a sender report on every slot in use.
 pub(crate) fn send_reports(
     participants: &mut Slab<Participant>,
     sources: &mut Slab<Source>,

@@ -27,6 +27,9 @@ use crate::sfu::transport::Transport;
 const TICK: Duration = Duration::from_millis(20);
 /// The same for a room in which nothing moves.
 const IDLE_TICK: Duration = Duration::from_millis(100);
+/// How often everybody is looked at for transports that ended and reports that are due: hundreds of people fill the
+/// cache, and nothing of it is in a hurry.
+const WALK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often layers are chosen anew and speakers listed.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -59,6 +62,7 @@ pub(crate) struct Room {
     sources: Slab<Source>,
     speakers: Speakers,
     ticked: Instant,
+    walked: Option<Instant>,
     chosen: Option<Instant>,
     /// Media came since the last tick.
     busy: bool,
@@ -73,6 +77,7 @@ impl Room {
             sources: Slab::new(),
             speakers: Speakers::new(),
             ticked: now,
+            walked: None,
             chosen: None,
             busy: false,
             lost: crate::sfu::arrivals::nack_list(),
@@ -207,6 +212,11 @@ impl Room {
         Some(self.ticked + if self.busy { TICK } else { IDLE_TICK })
     }
 
+    /// Whether [`Room::on_tick`] will look at everybody, before which their transports want to hear of the time.
+    pub(crate) fn walk_is_due(&self, now: Instant) -> bool {
+        self.walked.is_none_or(|at| now >= at + WALK_INTERVAL)
+    }
+
     /// Requests, feedback, reports and choices that are due.
     pub(crate) fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.ticked = turn.now;
@@ -219,7 +229,10 @@ impl Room {
             }
         }
         report::send_requests(&mut self.participants, &mut self.sources, &mut self.lost, turn);
-        report::send_reports(&mut self.participants, &mut self.sources, turn);
+        if self.walk_is_due(turn.now) {
+            self.walked = Some(turn.now);
+            report::send_reports(&mut self.participants, &mut self.sources, turn);
+        }
     }
 }
 

@@ -32,24 +32,6 @@ const RESENT: usize = 64;
 /// A packet is not sent again within this time: the first copy may be on its way.
 const RESEND_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A packet of a source on its way into slots. Not `Debug`: it holds what somebody said or showed.
-pub(crate) struct Incoming<'a> {
-    pub(crate) source: Key<Source>,
-    pub(crate) layer: usize,
-    pub(crate) epoch: u32,
-    pub(crate) seq: ExtSeq,
-    pub(crate) timestamp: RtpTime,
-    pub(crate) marker: bool,
-    pub(crate) padding: bool,
-    pub(crate) codec: Codec,
-    pub(crate) mark: FrameMark,
-    pub(crate) audio_level: Option<AudioLevel>,
-    pub(crate) dependency_descriptor: Option<&'a [u8]>,
-    pub(crate) payload: &'a mut [u8],
-    /// When the picture or sound was captured, on the server's clock; comparable within one publisher.
-    pub(crate) captured: Duration,
-}
-
 /// The receiver's side of sending: the transport and the negotiated extension ids.
 #[derive(Debug)]
 pub(crate) struct Sender<'a> {
@@ -64,15 +46,6 @@ pub(crate) struct Sender<'a> {
     pub(crate) datagram_max: usize,
     pub(crate) resend: &'a mut ResendBudget,
     pub(crate) padding: &'a mut PaddingBudget,
-}
-
-/// What follows a packet on its way to the same receiver.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Ahead {
-    /// The longest payload among this packet and those of its layer behind it.
-    pub(crate) longest: usize,
-    /// Something follows, of this source or another.
-    pub(crate) more: bool,
 }
 
 #[derive(Debug)]
@@ -91,10 +64,10 @@ pub(crate) struct Slot {
     rtx_seq: ExtSeq,
     packets: u32,
     octets: u32,
-    /// Made with the first retransmission: most slots of most people never need it.
     /// The codec sent last and its payload type: the list of all is elsewhere in memory.
     pt: Option<(Codec, Pt)>,
     prepared: Option<Prepared>,
+    /// Made with the first retransmission: most slots of most people never need it.
     resent: Option<Box<Resent>>,
 }
 
@@ -128,31 +101,9 @@ struct Sent {
 }
 
 /// The header extensions of one outgoing packet.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one packet")]
 enum Head {
     Prepared(Prepared),
     Composed(Extensions),
-}
-
-impl<'a> Incoming<'a> {
-    pub(crate) fn new(source: Key<Source>, item: Item<'a>) -> Incoming<'a> {
-        let Item { meta, payload, descriptor, .. } = item;
-        Incoming {
-            source,
-            layer: meta.layer,
-            epoch: meta.epoch,
-            seq: meta.seq,
-            timestamp: meta.timestamp,
-            marker: meta.marker,
-            padding: meta.padding,
-            codec: meta.codec,
-            mark: meta.mark,
-            audio_level: meta.audio_level,
-            dependency_descriptor: descriptor,
-            payload,
-            captured: meta.captured,
-        }
-    }
 }
 
 impl Slot {
@@ -206,34 +157,36 @@ impl Slot {
         self.current.map(|m| m.layer)
     }
 
-    /// Sends `packet` to this slot's receiver if it belongs to what the slot shows. `Ok(false)`: not for this slot.
+    /// Sends `packet` to this slot's receiver if it belongs to what the slot shows; `more` says that something else follows
+    /// to the same receiver. `Ok(false)`: not for this slot.
     pub(crate) fn forward(
         &mut self,
-        packet: &mut Incoming<'_>,
-        ahead: Ahead,
+        packet: &mut Item<'_>,
+        more: bool,
         to: &mut Sender<'_>,
         egress: &mut Egress,
     ) -> Result<bool, Dropped> {
-        let continues = self.current.filter(|m| m.layer == packet.layer && m.epoch == packet.epoch);
-        let mapping = match continues.filter(|m| m.follows(packet.seq, self.next_seq)) {
-            Some(mapping) if packet.seq < mapping.in_start => return Ok(false),
+        let meta = packet.meta;
+        let continues = self.current.filter(|m| m.layer == meta.layer && m.epoch == meta.epoch);
+        let mapping = match continues.filter(|m| m.follows(meta.seq, self.next_seq)) {
+            Some(mapping) if meta.seq < mapping.in_start => return Ok(false),
             Some(mapping) => mapping,
             None => {
                 if continues.is_some() {
                     self.retire();
                 }
-                if packet.layer != self.target || !packet.mark.keyframe {
+                if meta.layer != self.target || !meta.mark.keyframe {
                     return Ok(false);
                 }
                 self.switch(packet)
             }
         };
-        let known = self.pt.filter(|(codec, _)| *codec == packet.codec).map(|(_, pt)| pt);
-        let pt = known.or_else(|| self.pt_for(packet.codec)).ok_or(Dropped::CodecNotReceivable)?;
-        self.pt = Some((packet.codec, pt));
-        let seq = ExtSeq(mapping.out_start.0 + (packet.seq.0 - mapping.in_start.0));
-        let timestamp = packet.timestamp.wrapping_add(mapping.timestamp);
-        mapping.patch(packet.payload, &packet.mark);
+        let known = self.pt.filter(|(codec, _)| *codec == meta.codec).map(|(_, pt)| pt);
+        let pt = known.or_else(|| self.pt_for(meta.codec)).ok_or(Dropped::CodecNotReceivable)?;
+        self.pt = Some((meta.codec, pt));
+        let seq = ExtSeq(mapping.out_start.0 + (meta.seq.0 - mapping.in_start.0));
+        let timestamp = meta.timestamp.wrapping_add(mapping.timestamp);
+        mapping.patch(packet.payload, &meta.mark);
 
         let mut frame_number = 0;
         let head = match self.prepare(packet, to) {
@@ -241,11 +194,10 @@ impl Slot {
             None => {
                 let mut extensions = Extensions::new();
                 self.push_extensions(&mut extensions, to);
-                if let (Some(id), Some(level)) = (to.extensions.audio_level, packet.audio_level) {
+                if let (Some(id), Some(level)) = (to.extensions.audio_level, meta.audio_level) {
                     extensions.push(id, &level.encode());
                 }
-                if let (Some(id), Some(descriptor)) =
-                    (to.extensions.dependency_descriptor, packet.dependency_descriptor)
+                if let (Some(id), Some(descriptor)) = (to.extensions.dependency_descriptor, packet.descriptor)
                 {
                     let offset = mapping.frame_number;
                     frame_number = push_dependency_descriptor(&mut extensions, id, descriptor, offset);
@@ -255,8 +207,8 @@ impl Slot {
         };
         let talkspurt = self.sent.is_none();
         let mut out = Outgoing {
-            marker: packet.marker || (talkspurt && packet.codec == Codec::Opus),
-            padding: packet.padding,
+            marker: meta.marker || (talkspurt && meta.codec == Codec::Opus),
+            padding: meta.padding,
             pt,
             seq: seq.seq(),
             timestamp,
@@ -270,9 +222,9 @@ impl Slot {
         if len > to.datagram_max {
             return Err(Dropped::TooLarge);
         }
-        let padding = match packet.padding {
+        let padding = match meta.padding {
             true => 0,
-            false => to.padding_for(egress, len, header_len + ahead.longest + to.overhead, ahead.more),
+            false => to.padding_for(egress, len, header_len + packet.longest + to.overhead, more),
         };
         out.padding |= padding > 0;
         let bytes = to.transport.reserve(egress, len + padding)?;
@@ -287,17 +239,17 @@ impl Slot {
 
         self.packets = self.packets.wrapping_add(1);
         // Padding is no payload (RFC 3550 §6.4.1), be it ours or the publisher's.
-        let padded = packet.payload.last().filter(|_| packet.padding).map_or(0, |count| u32::from(*count));
+        let padded = packet.payload.last().filter(|_| meta.padding).map_or(0, |count| u32::from(*count));
         self.octets = self.octets.wrapping_add((packet.payload.len() as u32).saturating_sub(padded));
         if self.sent.is_none_or(|s| seq > s.seq) {
             self.next_seq = ExtSeq(seq.0 + 1);
             self.sent = Some(Sent {
                 seq,
                 timestamp,
-                captured: packet.captured,
-                codec: packet.codec,
-                picture_id: packet.mark.picture_id.map_or(0, |p| p.value.wrapping_add(mapping.picture_id)),
-                tl0: packet.mark.tl0.map_or(0, |t| t.value.wrapping_add(mapping.tl0)),
+                captured: meta.captured,
+                codec: meta.codec,
+                picture_id: meta.mark.picture_id.map_or(0, |p| p.value.wrapping_add(mapping.picture_id)),
+                tl0: meta.mark.tl0.map_or(0, |t| t.value.wrapping_add(mapping.tl0)),
                 frame_number,
             });
         }
@@ -386,23 +338,23 @@ impl Slot {
     }
 
     /// The extensions of a packet that has no others than every packet has.
-    fn prepare(&mut self, packet: &Incoming<'_>, to: &mut Sender<'_>) -> Option<Prepared> {
-        let has_level = to.extensions.audio_level.is_some() && packet.audio_level.is_some();
-        let has_descriptor =
-            to.extensions.dependency_descriptor.is_some() && packet.dependency_descriptor.is_some();
-        if has_level || has_descriptor {
+    fn prepare(&mut self, packet: &Item<'_>, to: &mut Sender<'_>) -> Option<Prepared> {
+        let ExtensionIds { mid, abs_send_time, transport_cc, audio_level, dependency_descriptor, .. } =
+            *to.extensions;
+        if dependency_descriptor.is_some() && packet.descriptor.is_some() {
             return None;
         }
-        let ExtensionIds { mid, abs_send_time, transport_cc, .. } = *to.extensions;
+        let level = packet.meta.audio_level;
+        let audio_level = audio_level.filter(|_| level.is_some());
         let prepared = match &mut self.prepared {
-            Some(prepared) => prepared,
-            empty => {
+            Some(prepared) if prepared.has_audio_level() == audio_level.is_some() => prepared,
+            other => {
                 let mid = mid.map(|id| (id, self.spec.mid.as_bytes()));
-                empty.insert(Prepared::new(mid, abs_send_time, transport_cc)?)
+                other.insert(Prepared::new(mid, abs_send_time, transport_cc, audio_level)?)
             }
         };
         let transport_seq = transport_cc.map_or([0; 2], |_| to.next_transport_seq());
-        prepared.set(AbsSendTime::from(to.clock), transport_seq);
+        prepared.set(AbsSendTime::from(to.clock), transport_seq, level.map_or([0], AudioLevel::encode));
         Some(*prepared)
     }
 
@@ -428,28 +380,27 @@ impl Slot {
     }
 
     /// Begins a mapping at `packet` that continues what the receiver has seen.
-    fn switch(&mut self, packet: &Incoming<'_>) -> Mapping {
+    fn switch(&mut self, packet: &Item<'_>) -> Mapping {
+        let meta = packet.meta;
         self.retire();
         let (timestamp, picture_id, tl0, frame_number) = match self.sent {
             Some(sent) => {
-                let passed = ticks(packet.captured.saturating_sub(sent.captured), packet.codec);
-                let step = passed.max(packet.codec.clock_rate_hz() / 1000 * SWITCH_STEP_MS);
+                let passed = ticks(meta.captured.saturating_sub(sent.captured), meta.codec);
+                let step = passed.max(meta.codec.clock_rate_hz() / 1000 * SWITCH_STEP_MS);
                 (sent.timestamp.0.wrapping_add(step), sent.picture_id, sent.tl0, sent.frame_number)
             }
             None => ((self.next_seq.0 as u32).wrapping_mul(2_654_435_761), 0, 0, 0),
         };
-        let frame_in = packet.dependency_descriptor.and_then(frame_number_of).unwrap_or(0);
+        let frame_in = packet.descriptor.and_then(frame_number_of).unwrap_or(0);
         let mapping = Mapping {
             source: packet.source,
-            layer: packet.layer,
-            epoch: packet.epoch,
-            in_start: packet.seq,
+            layer: meta.layer,
+            epoch: meta.epoch,
+            in_start: meta.seq,
             out_start: self.next_seq,
-            timestamp: timestamp.wrapping_sub(packet.timestamp.0),
-            picture_id: picture_id
-                .wrapping_add(1)
-                .wrapping_sub(packet.mark.picture_id.map_or(0, |p| p.value)),
-            tl0: tl0.wrapping_add(1).wrapping_sub(packet.mark.tl0.map_or(0, |t| t.value)),
+            timestamp: timestamp.wrapping_sub(meta.timestamp.0),
+            picture_id: picture_id.wrapping_add(1).wrapping_sub(meta.mark.picture_id.map_or(0, |p| p.value)),
+            tl0: tl0.wrapping_add(1).wrapping_sub(meta.mark.tl0.map_or(0, |t| t.value)),
             frame_number: frame_number.wrapping_add(1).wrapping_sub(frame_in),
         };
         self.current = Some(mapping);

@@ -203,8 +203,8 @@ impl Outgoing {
     }
 }
 
-/// A block of header extensions in the one-byte form (RFC 8285 §4.2) in which only two values change from packet to
-/// packet: abs-send-time and the transport-wide sequence number.
+/// A block of header extensions in the one-byte form (RFC 8285 §4.2) in which only three values change from packet to
+/// packet: abs-send-time, the transport-wide sequence number and the audio level.
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared {
     block: [u8; Prepared::LEN_MAX],
@@ -212,10 +212,11 @@ pub struct Prepared {
     /// Where the values lie.
     abs_send_time: Option<usize>,
     transport_cc: Option<usize>,
+    audio_level: Option<usize>,
 }
 
 impl Prepared {
-    /// MID of 4 characters, abs-send-time, transport-cc and some room.
+    /// MID of 4 characters, abs-send-time, transport-cc, audio level and some room.
     const LEN_MAX: usize = 32;
 
     /// Ids of 0 and above 14, and a MID above 16 bytes, do not fit the one-byte form; neither does nothing at all.
@@ -223,10 +224,12 @@ impl Prepared {
         mid: Option<(u8, &[u8])>,
         abs_send_time: Option<u8>,
         transport_cc: Option<u8>,
+        audio_level: Option<u8>,
     ) -> Option<Prepared> {
         let mut extensions = Extensions::new();
+        let (block, len) = ([0; Prepared::LEN_MAX], 0);
         let mut prepared =
-            Prepared { block: [0; Prepared::LEN_MAX], len: 0, abs_send_time: None, transport_cc: None };
+            Prepared { block, len, abs_send_time: None, transport_cc: None, audio_level: None };
         let mut at = 4;
         let mut push = |id: u8, value: &[u8]| {
             let value_at = at + 1;
@@ -242,6 +245,9 @@ impl Prepared {
         if let Some(id) = transport_cc {
             prepared.transport_cc = Some(push(id, &[0; 2])?);
         }
+        if let Some(id) = audio_level {
+            prepared.audio_level = Some(push(id, &[0; 1])?);
+        }
         prepared.len = extensions.encoded_len();
         if extensions.is_empty() || !extensions.one_byte || prepared.len > Prepared::LEN_MAX {
             return None;
@@ -255,8 +261,12 @@ impl Prepared {
         FIXED_LEN + self.len
     }
 
+    pub fn has_audio_level(&self) -> bool {
+        self.audio_level.is_some()
+    }
+
     /// What is not in the block is left out.
-    pub fn set(&mut self, abs_send_time: [u8; 3], transport_cc: [u8; 2]) {
+    pub fn set(&mut self, abs_send_time: [u8; 3], transport_cc: [u8; 2], audio_level: [u8; 1]) {
         let mut write = |at: Option<usize>, value: &[u8]| {
             if let Some(place) = at.and_then(|at| self.block.get_mut(at..at + value.len())) {
                 place.copy_from_slice(value);
@@ -264,6 +274,7 @@ impl Prepared {
         };
         write(self.abs_send_time, &abs_send_time);
         write(self.transport_cc, &transport_cc);
+        write(self.audio_level, &audio_level);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::source::{Source, has_word, line_of, positions_of_word, rust};
 
 /// What a room of the data plane may use of the others; `lib` and `worker` join them and may use everything.
-const DATAPLANE: [(&str, &[&str]); 12] = [
+const DATAPLANE: [(&str, &[&str]); 13] = [
     ("id", &[]),
     ("counters", &[]),
     ("probe", &[]),
@@ -15,6 +15,7 @@ const DATAPLANE: [(&str, &[&str]); 12] = [
     ("link", &["id", "counters", "io::IoCounters", "sfu::ice", "sfu::transport", "wire::ext"]),
     ("config", &["id", "io::IoChoice"]),
     ("door", &["counters", "io::Waker", "io::yield_to_media", "sfu"]),
+    ("pace", &["config"]),
     ("rooms", &["id", "config", "counters", "door", "egress", "wire", "link", "sfu"]),
     // The data plane on the simulated network is a second `lib`.
     (

@@ -14,7 +14,6 @@ use crate::sfu::layer::Layer;
 use crate::sfu::participant::{Participant, Stream};
 use crate::sfu::room::{Room, Turn};
 use crate::sfu::slab::{Key, Slab};
-use crate::sfu::slot::{Ahead, Incoming};
 use crate::sfu::source::Source;
 use crate::wire::codec::{self, FrameMark};
 use crate::wire::ext::ExtensionValues;
@@ -201,11 +200,9 @@ impl Room {
             let Some(slot) = slots.get_mut(usize::from(leg.slot.0)) else { continue };
             let mut forwarded = false;
             for nth in 0..group.len() {
-                let item = turn.batch.item(&group, nth);
+                let mut packet = turn.batch.item(&group, nth);
                 let more = nth + 1 < group.len() || nth_leg + 1 < legs.len();
-                let ahead = Ahead { longest: item.longest, more };
-                let mut packet = Incoming::new(group.source, item);
-                match slot.forward(&mut packet, ahead, &mut sender, turn.egress) {
+                match slot.forward(&mut packet, more, &mut sender, turn.egress) {
                     Ok(true) => {
                         forwarded = true;
                         turn.counters.rtp_forwarded += 1;

@@ -6,6 +6,7 @@ use super::*;
 use crate::config::Limits;
 use crate::id::{MediaKind, Mid, Path};
 use crate::link::CodecPt;
+use crate::sfu::batch::Meta;
 use crate::sfu::history::Entry;
 use crate::sfu::ice::IceCredentials;
 use crate::sfu::slab::Slab;
@@ -94,8 +95,8 @@ impl Rig {
     fn forward(&mut self, sent: &Sent) -> Option<Seen> {
         let mut payload = payload(sent);
         let mark = inspect(Codec::Vp8, &payload);
-        let mut packet = Incoming {
-            source: self.source,
+        let meta = Meta {
+            kind: MediaKind::Video,
             layer: sent.layer,
             epoch: sent.epoch,
             seq: ExtSeq(sent.seq),
@@ -105,13 +106,13 @@ impl Rig {
             codec: Codec::Vp8,
             mark,
             audio_level: None,
-            dependency_descriptor: None,
-            payload: &mut payload,
             captured: Duration::from_millis(sent.captured_ms),
         };
+        let source = self.source;
+        let mut packet = Item { source, meta: &meta, payload: &mut payload, descriptor: None, longest: 0 };
         let mut to =
             sender(&mut self.transport, &mut self.transport_seq, &mut self.resend, &mut self.padding);
-        let forwarded = self.slot.forward(&mut packet, Ahead::default(), &mut to, &mut self.egress).unwrap();
+        let forwarded = self.slot.forward(&mut packet, false, &mut to, &mut self.egress).unwrap();
         let seen = self.receive();
         assert_eq!(forwarded, seen.is_some());
         seen
@@ -328,8 +329,8 @@ fn a_codec_without_payload_type_is_counted_and_nothing_leaves() {
     let mut rig = Rig::new();
     let mut bytes = payload(&small(1, KEYFRAME));
     let mark = inspect(Codec::Vp8, &bytes);
-    let mut packet = Incoming {
-        source: rig.source,
+    let meta = Meta {
+        kind: MediaKind::Video,
         layer: 0,
         epoch: 1,
         seq: ExtSeq(1),
@@ -339,13 +340,13 @@ fn a_codec_without_payload_type_is_counted_and_nothing_leaves() {
         codec: Codec::Av1,
         mark,
         audio_level: None,
-        dependency_descriptor: None,
-        payload: &mut bytes,
         captured: Duration::ZERO,
     };
+    let source = rig.source;
+    let mut packet = Item { source, meta: &meta, payload: &mut bytes, descriptor: None, longest: 0 };
     let mut to = sender(&mut rig.transport, &mut rig.transport_seq, &mut rig.resend, &mut rig.padding);
     assert_eq!(
-        rig.slot.forward(&mut packet, Ahead::default(), &mut to, &mut rig.egress),
+        rig.slot.forward(&mut packet, false, &mut to, &mut rig.egress),
         Err(Dropped::CodecNotReceivable)
     );
     assert!(rig.egress.take_ready().is_none());

@@ -306,21 +306,24 @@ proptest! {
     #[test]
     fn a_prepared_block_is_what_would_have_been_composed(
         header in outgoing(), mid in proptest::collection::vec(any::<u8>(), 0..24),
-        ids in proptest::array::uniform3(proptest::option::of(0..20u8)), send_time: [u8; 3], transport_seq: [u8; 2],
+        ids in proptest::array::uniform4(proptest::option::of(0..20u8)), send_time: [u8; 3], transport_seq: [u8; 2],
+        level: [u8; 1],
     ) {
         let mid = ids[0].map(|id| (id, &mid[..]));
-        let Some(mut prepared) = Prepared::new(mid, ids[1], ids[2]) else {
+        let Some(mut prepared) = Prepared::new(mid, ids[1], ids[2], ids[3]) else {
             // What the one-byte form cannot say, or nothing at all.
             let sayable = |id: &u8| (1..=14).contains(id);
             let fits = mid.is_none_or(|(_, mid)| (1..=16).contains(&mid.len()));
-            prop_assert!(!ids.iter().flatten().all(sayable) || !fits || ids == [None; 3]);
+            prop_assert!(!ids.iter().flatten().all(sayable) || !fits || ids == [None; 4]);
             return Ok(());
         };
-        prepared.set(send_time, transport_seq);
+        prop_assert_eq!(prepared.has_audio_level(), ids[3].is_some());
+        prepared.set(send_time, transport_seq, level);
         let mut extensions = Extensions::new();
         mid.map(|(id, mid)| extensions.push(id, mid));
         ids[1].map(|id| extensions.push(id, &send_time));
         ids[2].map(|id| extensions.push(id, &transport_seq));
+        ids[3].map(|id| extensions.push(id, &level));
         let (mut composed, mut copied) = ([0; 80], [0; 80]);
         let len = header.write(&extensions, &mut composed);
         prop_assert_eq!(header.write_prepared(&prepared, &mut copied), len);
