@@ -26,6 +26,7 @@ use crate::rooms::{Open, OpenError};
 use crate::server::Server;
 use crate::signal::message::from_object;
 use crate::signal::session::{self, Visitor};
+use crate::signal::socket;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,7 +207,7 @@ fn upgrade(
     let Some(place) = server.connections.borrow_mut().opened(client) else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "busy");
     };
-    let upgraded = hyper_tungstenite::upgrade(&mut request, Some(session::websocket_config()));
+    let upgraded = hyper_tungstenite::upgrade(&mut request, Some(socket::config()));
     let Ok((answer, websocket)) = upgraded else {
         server.connections.borrow_mut().closed(&place);
         return error(StatusCode::BAD_REQUEST, "bad-request");

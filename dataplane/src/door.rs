@@ -35,6 +35,8 @@ pub(crate) struct Line {
     words: Receiver<(Seat, Word)>,
     /// Notes that may not be lost, while the queue is full; never more than there were participants at once.
     left: VecDeque<Seat>,
+    /// When they are offered again; somebody may be the last to leave, and nothing else happen.
+    retry_at: Option<Instant>,
 }
 
 /// The doorman's ends of the queues of one worker.
@@ -49,7 +51,7 @@ pub(crate) struct Desk {
 /// Notes of one worker that are dealt with before the others' turn.
 const NOTES_PER_ROUND_MAX: usize = 8;
 
-/// Pause before words are offered again to a worker whose queue is full.
+/// Pause before a full queue is offered again what may not be lost.
 const RETRY: Duration = Duration::from_millis(10);
 
 impl Door {
@@ -62,7 +64,7 @@ impl Door {
     pub(crate) fn line(certificate: Certificate, queue_max: usize) -> (Door, Desk) {
         let (notes, to_doorman) = bounded(queue_max);
         let (words, to_worker) = bounded(queue_max);
-        let line = Line { notes, words: to_worker, left: VecDeque::new() };
+        let line = Line { notes, words: to_worker, left: VecDeque::new(), retry_at: None };
         (
             Door::Thread(line),
             Desk { doorman: Doorman::new(certificate), notes: to_doorman, words, waker: None },
@@ -75,22 +77,22 @@ impl Door {
                 doorman.on_note(now, note);
                 Ok(())
             }
-            Door::Thread(line) => line.note(note),
+            Door::Thread(line) => line.note(now, note),
         }
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         match self {
             Door::Inline(doorman) => doorman.on_timeout(now),
-            Door::Thread(line) => line.send_left(),
+            Door::Thread(line) => line.send_left(now),
         }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self {
             Door::Inline(doorman) => doorman.next_timeout(),
-            // Its timers run on its own thread.
-            Door::Thread(_) => None,
+            // The handshakes' timers run on their own thread.
+            Door::Thread(line) => line.retry_at,
         }
     }
 
@@ -118,12 +120,13 @@ impl Door {
 }
 
 impl Line {
-    fn note(&mut self, note: Note) -> Result<(), Dropped> {
-        self.send_left();
+    fn note(&mut self, now: Instant, note: Note) -> Result<(), Dropped> {
+        self.send_left(now);
         match self.notes.try_send(note) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(Note::Left(seat))) => {
                 self.left.push_back(seat);
+                self.retry_at = Some(now + RETRY);
                 Ok(())
             }
             Err(TrySendError::Full(Note::Datagram { .. })) => Err(Dropped::HandshakeQueueFull),
@@ -132,14 +135,16 @@ impl Line {
         }
     }
 
-    fn send_left(&mut self) {
+    fn send_left(&mut self, now: Instant) {
         while let Some(seat) = self.left.front() {
             if self.notes.try_send(Note::Left(*seat)).is_err() {
+                self.retry_at = Some(now + RETRY);
                 return;
             }
             self.left.pop_front();
         }
         self.left.shrink_to(0);
+        self.retry_at = None;
     }
 }
 
@@ -262,6 +267,26 @@ mod tests {
         }
         assert_eq!(desk.handshakes(), 0, "who left in the middle of the handshake leaves nothing");
         assert_eq!(desk.doorman.next_timeout(), None);
+    }
+
+    #[test]
+    fn who_leaves_last_is_forgotten_though_nothing_else_happens() {
+        let now = Instant::now();
+        let (mut door, mut desk) = Door::line(Certificate::generate().unwrap(), 1);
+        let [seat, ..] = seats();
+        assert_eq!(door.note(now, datagram(seat)), Ok(()));
+        assert_eq!(door.next_timeout(), None);
+        assert_eq!(door.note(now, Note::Left(seat)), Ok(()), "and waits");
+        let first = door.next_timeout().unwrap();
+        door.on_timeout(first);
+        let second = door.next_timeout().unwrap();
+        assert!(second > first, "the queue is still full");
+        assert!(desk.serve(now));
+        assert_eq!(desk.handshakes(), 1);
+        door.on_timeout(second);
+        assert_eq!(door.next_timeout(), None);
+        assert!(desk.serve(second));
+        assert_eq!(desk.handshakes(), 0);
     }
 
     #[test]

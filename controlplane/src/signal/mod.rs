@@ -3,3 +3,4 @@
 mod call;
 pub(crate) mod message;
 pub(crate) mod session;
+pub(crate) mod socket;

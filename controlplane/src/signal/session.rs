@@ -3,18 +3,15 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
-use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
-use hyper_tungstenite::tungstenite::protocol::frame::Frame;
-use hyper_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::{Error, Message};
-use hyper_tungstenite::{HyperWebsocket, HyperWebsocketStream};
 use saal_dataplane::id::{ParticipantId, RoomId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::call::{Call, Next};
 use super::message::{ClientMessage, Id, Kind, Refused, ServerMessage, from_object};
+use super::socket::Socket;
 use crate::hall::{Note, text_of};
 use crate::limit::{Bucket, ClientAddr};
 use crate::names::{self, RoomName};
@@ -49,13 +46,6 @@ enum End {
     Refused(Refused),
 }
 
-/// Text frames of docs/protocol.md.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-
-/// What we say is cut into frames of this length (RFC 6455 §5.4): a socket keeps a buffer of the longest that it sent, and
-/// the welcome to a room of 500 is longer than all that follows.
-const FRAME_BYTES_MAX: usize = 4 * 1024;
-
 /// A browser joins as soon as the socket is open; its user has typed the name before.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -73,18 +63,9 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 const MESSAGE_BURST: u16 = 100;
 const MESSAGES_PER_SECOND: f64 = 30.0;
 
-pub(crate) fn websocket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX))
-        // Held by everybody all the time; only the offer is longer, and comes in pieces then.
-        .read_buffer_size(2 * 1024)
-        .write_buffer_size(0)
-        .max_write_buffer_size(1024 * 1024)
-}
-
 pub(crate) async fn run(server: Rc<Server>, websocket: HyperWebsocket, visitor: Visitor) {
-    let Ok(Ok(mut socket)) = timeout(JOIN_WITHIN, websocket).await else { return };
+    let Ok(Ok(stream)) = timeout(JOIN_WITHIN, websocket).await else { return };
+    let mut socket = Socket::new(stream).await;
     let participant = ParticipantId(random::u64());
     let stay = Stay { server: &server, participant };
     let end = converse(&server, &mut socket, visitor, participant).await;
@@ -93,17 +74,12 @@ pub(crate) async fn run(server: Rc<Server>, websocket: HyperWebsocket, visitor: 
         server.hall.on_refused(reason);
         let _ = send(&mut socket, Message::Text(text_of(&ServerMessage::Refused { reason }))).await;
     }
-    // Unread input at close would make the kernel reset the connection and the last words could be lost.
-    let goodbye = async {
-        let _ = socket.close(None).await;
-        while let Some(Ok(_)) = socket.next().await {}
-    };
-    let _ = timeout(GOODBYE_WITHIN, goodbye).await;
+    let _ = timeout(GOODBYE_WITHIN, socket.close()).await;
 }
 
 async fn converse(
     server: &Rc<Server>,
-    socket: &mut HyperWebsocketStream,
+    socket: &mut Socket,
     visitor: Visitor,
     participant: ParticipantId,
 ) -> End {
@@ -172,7 +148,7 @@ impl Place<'_> {
     }
 }
 
-async fn first_message(socket: &mut HyperWebsocketStream) -> Result<(String, Password), End> {
+async fn first_message(socket: &mut Socket) -> Result<(String, Password), End> {
     loop {
         let text = match socket.next().await {
             Some(Ok(Message::Text(text))) => text,
@@ -241,11 +217,7 @@ async fn stranger(
     })
 }
 
-async fn talk(
-    socket: &mut HyperWebsocketStream,
-    mut place: Place<'_>,
-    mut notes: mpsc::Receiver<Note>,
-) -> End {
+async fn talk(socket: &mut Socket, mut place: Place<'_>, mut notes: mpsc::Receiver<Note>) -> End {
     let mut heard_at = Instant::now();
     let mut messages = Bucket::new(heard_at, MESSAGE_BURST, MESSAGES_PER_SECOND);
     let mut ping = tokio::time::interval(PING_EVERY);
@@ -296,21 +268,8 @@ async fn talk(
 }
 
 /// An error also when the peer does not read.
-async fn send(socket: &mut HyperWebsocketStream, message: Message) -> Result<(), ()> {
-    let sent = async {
-        if !message.is_text() || message.len() <= FRAME_BYTES_MAX {
-            return socket.send(message).await;
-        }
-        let bytes = message.into_data();
-        for start in (0..bytes.len()).step_by(FRAME_BYTES_MAX) {
-            let end = bytes.len().min(start + FRAME_BYTES_MAX);
-            let opcode = OpCode::Data(if start == 0 { Data::Text } else { Data::Continue });
-            let frame = Frame::message(bytes.slice(start..end), opcode, end == bytes.len());
-            socket.send(Message::Frame(frame)).await?;
-        }
-        Ok(())
-    };
-    match timeout(WRITE_WITHIN, sent).await {
+async fn send(socket: &mut Socket, message: Message) -> Result<(), ()> {
+    match timeout(WRITE_WITHIN, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(()),
     }

@@ -73,8 +73,8 @@ const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 /// The agent.
 pub(super) struct Ice {
     current: Local,
-    /// Waits for the first check with it (RFC 8445 §9).
-    next: Option<Local>,
+    /// Waits for the first check with it (RFC 8445 §9). Large, and rarely there.
+    next: Option<Box<Local>>,
     paths: Vec<Known>,
     nominated: Option<Path>,
     /// Serves until something is nominated.
@@ -139,13 +139,13 @@ impl Ice {
         if !is_restart && ufrag != Some(self.current.ufrag.as_str()) {
             return Err(Dropped::UnknownUfrag);
         }
-        let local = self.next.as_ref().filter(|_| is_restart).unwrap_or(&self.current);
+        let local = self.next.as_deref().filter(|_| is_restart).unwrap_or(&self.current);
         if !message.is_authentic(&local.key) {
             return Err(Dropped::StunUnauthentic);
         }
         let mut checked = Checked::default();
         if let Some(next) = self.next.take_if(|_| is_restart) {
-            checked.retired = Some(std::mem::replace(&mut self.current, next).ufrag);
+            checked.retired = Some(std::mem::replace(&mut self.current, *next).ufrag);
         }
         self.last_check = Some(now);
         checked.forgotten = self.admit(now, path, len);
@@ -181,7 +181,7 @@ impl Ice {
 
     /// Returns the ufrag of an earlier restart that nothing answers to any more.
     pub(super) fn restart(&mut self, local: IceCredentials) -> Option<String> {
-        self.next.replace(Local::new(local)).map(|superseded| superseded.ufrag)
+        self.next.replace(Box::new(Local::new(local))).map(|superseded| superseded.ufrag)
     }
 
     /// A datagram came; false when its path has had no authentic check.
@@ -262,7 +262,7 @@ impl Ice {
     }
 
     pub(super) fn ufrags(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.current).chain(&self.next).map(|local| local.ufrag.as_str())
+        std::iter::once(&self.current).chain(self.next.as_deref()).map(|local| local.ufrag.as_str())
     }
 
     pub(super) fn remotes(&self) -> impl Iterator<Item = SocketAddr> {

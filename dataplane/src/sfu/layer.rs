@@ -108,7 +108,7 @@ impl Layer {
             resumed: None,
             reception: None,
             report: None,
-            missing: Vec::with_capacity(MISSING_MAX),
+            missing: Vec::new(),
         }
     }
 
@@ -169,6 +169,10 @@ impl Layer {
         reception.highest = seq;
         if !repairable {
             return;
+        }
+        if self.missing.capacity() == 0 {
+            // Once, at the beginning of a layer that is sent: most that people announce stay off.
+            self.missing.reserve_exact(MISSING_MAX);
         }
         let hole = seq.0 - highest.0 - 1;
         if hole as usize > MISSING_MAX {

@@ -14,18 +14,18 @@ use crate::counters::Dropped;
 use crate::id::{ExtSeq, Ssrc};
 
 /// One direction's session keys, for RTP or for RTCP. aws-lc-rs wipes its key schedules when they are dropped.
-#[expect(clippy::large_enum_variant, reason = "AES-CM's key schedule is inline, and few have it")]
 pub(super) enum Cipher {
     /// The salt as the number that it is in network order.
-    Gcm {
-        key: LessSafeKey,
-        salt: u128,
-    },
-    Cm {
-        key: EncryptingKey,
-        salt: [u8; CM_SALT_LEN],
-        auth: hmac::Key,
-    },
+    Gcm { key: LessSafeKey, salt: u128 },
+    /// Apart, because its key schedules are inline and would make everybody's keys four times as long.
+    Cm(Box<Cm>),
+}
+
+/// AES-CM with HMAC-SHA1.
+pub(super) struct Cm {
+    key: EncryptingKey,
+    salt: [u8; CM_SALT_LEN],
+    auth: hmac::Key,
 }
 
 /// Where the plain payload is.
@@ -73,7 +73,7 @@ impl Cipher {
                 derive(master_key, master_salt, labels.auth, &mut *auth).ok()?;
                 let key = counter_mode(key).ok()?;
                 let auth = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &*auth);
-                Some(Cipher::Cm { key, salt, auth })
+                Some(Cipher::Cm(Box::new(Cm { key, salt, auth })))
             }
         }
     }
@@ -129,7 +129,8 @@ impl Cipher {
                 }
                 .map_err(unsealed)
             }
-            Cipher::Cm { key, salt, auth } => {
+            Cipher::Cm(cm) => {
+                let Cm { key, salt, auth } = &**cm;
                 let (body, tag) = body.split_at_mut(tag_at);
                 if let Source::Elsewhere(payload) = payload {
                     let (body, rest) = body.split_at_mut(payload.len());
@@ -159,7 +160,8 @@ impl Cipher {
                 let nonce = gcm_nonce(*salt, ssrc, index.0);
                 key.open_in_place_separate_tag(nonce, Aad::from(&*header), tag, body).map_err(unauthentic)?;
             }
-            Cipher::Cm { key, salt, auth } => {
+            Cipher::Cm(cm) => {
+                let Cm { key, salt, auth } = &**cm;
                 if !bool::from(cm_tag(auth, &[sealed, &index.roc().to_be_bytes()]).ct_eq(tag)) {
                     return Err(Dropped::SrtpUnauthentic);
                 }
@@ -189,7 +191,8 @@ impl Cipher {
                 )
                 .map_err(unsealed)
             }
-            Cipher::Cm { key, salt, auth } => {
+            Cipher::Cm(cm) => {
+                let Cm { key, salt, auth } = &**cm;
                 cm_apply(key, salt, ssrc, u64::from(index), &mut packet[RTCP_HEADER_LEN..])
                     .map_err(unsealed)?;
                 let (leading_word, tag) = trailer.split_at_mut(INDEX_LEN);
@@ -224,7 +227,8 @@ impl Cipher {
                     key.open_in_place_separate_tag(nonce, aad, &tag, &mut []).map_err(unauthentic)?;
                 }
             }
-            Cipher::Cm { key, salt, auth } => {
+            Cipher::Cm(cm) => {
+                let Cm { key, salt, auth } = &**cm;
                 let (sealed, tag) = packet.split_at_mut(len + INDEX_LEN);
                 if !bool::from(cm_tag(auth, &[sealed]).ct_eq(tag)) {
                     return Err(Dropped::SrtpUnauthentic);
@@ -242,14 +246,14 @@ impl Cipher {
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> u32 {
         match self {
             Cipher::Gcm { .. } => be32(packet, packet.len() - INDEX_LEN),
-            Cipher::Cm { .. } => be32(packet, packet.len() - CM_TAG_LEN - INDEX_LEN),
+            Cipher::Cm(_) => be32(packet, packet.len() - CM_TAG_LEN - INDEX_LEN),
         }
     }
 
     fn tag_len(&self) -> usize {
         match self {
             Cipher::Gcm { .. } => GCM_TAG_LEN,
-            Cipher::Cm { .. } => CM_TAG_LEN,
+            Cipher::Cm(_) => CM_TAG_LEN,
         }
     }
 }
@@ -258,7 +262,7 @@ impl Drop for Cipher {
     fn drop(&mut self) {
         match self {
             Cipher::Gcm { salt, .. } => salt.zeroize(),
-            Cipher::Cm { salt, .. } => salt.zeroize(),
+            Cipher::Cm(cm) => cm.salt.zeroize(),
         }
     }
 }
