@@ -13,6 +13,7 @@ pub mod id;
 pub mod io;
 pub mod link;
 pub mod probe;
+pub mod remains;
 mod rooms;
 pub mod sfu;
 #[cfg(feature = "sim")]
