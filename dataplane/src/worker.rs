@@ -9,6 +9,7 @@ use crate::door::Door;
 use crate::egress::{Egress, SEGMENTS_MAX};
 use crate::id::WorkerId;
 use crate::io::Net;
+use crate::io::memory::overwrite_stack;
 use crate::link::{Command, Event, Snapshot};
 use crate::rooms::{Random, Rooms};
 
@@ -29,6 +30,8 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before events are offered again to a control plane that takes none: no core spins for it.
 const EVENTS_RETRY: Duration = Duration::from_millis(10);
+/// Least time between two wipes, however many leave: one takes up to a millisecond.
+const WIPE_INTERVAL: Duration = Duration::from_secs(1);
 /// Waits that may fail in a row. Past that the socket or the ring is lost, and a worker that only spins would look
 /// healthy while it carries nothing.
 const WAIT_FAILURES_MAX: u32 = 1000;
@@ -43,6 +46,9 @@ pub(crate) struct Worker {
     events: Sender<(WorkerId, Event)>,
     blocks_min: usize,
     pace: Pace,
+    wiped_at: Instant,
+    /// Datagrams received by then.
+    wiped_in: u64,
 }
 
 /// How much of its time the worker is busy, and what follows from it.
@@ -86,6 +92,8 @@ impl Worker {
             events,
             blocks_min,
             pace: Pace::new(epoch, &limits),
+            wiped_at: epoch,
+            wiped_in: 0,
         }
     }
 
@@ -144,6 +152,7 @@ impl Worker {
         }
         flush(&mut self.net, &mut self.egress);
         self.send_events();
+        self.wipe(now);
         true
     }
 
@@ -162,6 +171,23 @@ impl Worker {
 
     fn batch_due(&self) -> Option<Instant> {
         self.rooms.batch_due(self.pace.tick, FRAME_HOLD.min(self.pace.tick_max))
+    }
+
+    /// Overwrites what buffers, tables and the stack hold of those who have gone. The packet path itself cleans up
+    /// nothing: what is in a buffer is overwritten by the next packet, and by this when people leave.
+    fn wipe(&mut self, now: Instant) {
+        if now < self.wiped_at + WIPE_INTERVAL || !self.rooms.leaves_traces() {
+            return;
+        }
+        let received = self.net.counters().datagrams_in;
+        if received == self.wiped_in && !self.rooms.has_left() {
+            return;
+        }
+        self.egress.wipe();
+        self.net.wipe();
+        self.rooms.wipe();
+        overwrite_stack();
+        (self.wiped_at, self.wiped_in) = (now, received);
     }
 
     fn fan_out(&mut self, now: Instant) {

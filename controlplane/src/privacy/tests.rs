@@ -22,7 +22,18 @@ const NOT_PERSONAL: &[Held] = &[
     (
         "dataplane/src/rooms.rs",
         "Rooms",
-        &["rooms", "room_ids", "counters", "events", "padding_percent", "door", "limits", "epoch", "random"],
+        &[
+            "rooms",
+            "room_ids",
+            "counters",
+            "events",
+            "padding_percent",
+            "has_left",
+            "door",
+            "limits",
+            "epoch",
+            "random",
+        ],
     ),
     (
         "dataplane/src/sfu/transport.rs",
