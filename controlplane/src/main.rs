@@ -37,12 +37,14 @@ mod whip;
 use std::process::ExitCode;
 
 use clap::Parser;
+use saal_dataplane::io::memory::Zeroing;
 
 use crate::cli::{Arguments, Command, Serve};
 use crate::server::Failure;
 
+/// Whatever is freed is zeros: names, passwords, chat, addresses and keys, in our memory and in that of every library.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Zeroing<mimalloc::MiMalloc> = Zeroing(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     log::install_panic_hook();

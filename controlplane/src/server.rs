@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
 use saal_dataplane::Limits;
+use saal_dataplane::io::memory::{forbid_core_dumps, overwrite_stack};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -87,6 +88,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub(crate) fn run(config: Config, web_dir: Option<PathBuf>) -> Result<(), Failure> {
     log::set_level(config.log.level);
     log::write(&Entry::Starting { version: env!("CARGO_PKG_VERSION") });
+    forbid_core_dumps().map_err(|error| Failure::Runtime(format!("cannot forbid core dumps: {error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -287,6 +289,8 @@ async fn keep_time(server: Rc<Server>) {
         let now = Instant::now();
         server.hall.on_timeout(now);
         server.auth.on_timeout(now);
+        // Every task of this thread has its turns on the same stack, and works on names and passwords there.
+        overwrite_stack();
     }
 }
 
