@@ -1,9 +1,9 @@
 //! Saal: one process that serves the page, signs organizers in, keeps rooms, and starts the media workers.
 //!
 //! How to read this: `server` starts the parts; `http` and `api` answer requests; `signal` is a participant's WebSocket;
-//! `whip` lets in clients without
-//! the page; `rooms` holds the rules of a room's life without any I/O; `hall` connects rooms, sockets and workers; `media` is the
-//! only door to the data plane; `sdp` alone knows session descriptions; `privacy` says what all of this holds about people.
+//! `whip` lets in clients without the page; `rooms` holds the rules of a room's life without any I/O; `hall` connects
+//! rooms, sockets and workers; `media` is the only door to the data plane; `sdp` alone knows session descriptions;
+//! `journal` is all that is written down; `privacy` says what all of this holds about people.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -16,6 +16,7 @@ mod config;
 mod doctor;
 mod hall;
 mod http;
+mod journal;
 mod limit;
 mod load;
 mod log;

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -138,6 +138,7 @@ fn write_control(page: &mut String, server: &Server) {
     let videos = hall.videos_refused();
     let help = "Cameras and screens that a full worker did not take.";
     metric(page, "saal_video_refused_total", "counter", help, videos);
+    write_promises(page, server);
     head(page, "saal_joins_refused_total", "counter", "Connections ended by the server.");
     for reason in Refused::ALL {
         line(
@@ -146,6 +147,18 @@ fn write_control(page: &mut String, server: &Server) {
             &format!("reason=\"{}\"", reason.name()),
             hall.refusals(reason),
         );
+    }
+}
+
+/// Whether what is promised about people's data holds.
+fn write_promises(page: &mut String, server: &Server) {
+    if let Some(journal) = server.auth.journal() {
+        let journal = journal.borrow();
+        let age = journal.oldest_line(SystemTime::now()).unwrap_or_default().as_secs();
+        let help = "No line of the sign-ins' journal is older; 0 when there is none.";
+        metric(page, "saal_journal_oldest_line_seconds", "gauge", help, age);
+        let help = "Sign-ins that could not be written down.";
+        metric(page, "saal_journal_lost_total", "counter", help, journal.lost());
     }
 }
 
