@@ -3,7 +3,8 @@
 //! How to read this: `server` starts the parts; `http` and `api` answer requests; `signal` is a participant's WebSocket;
 //! `whip` lets in clients without the page; `rooms` holds the rules of a room's life without any I/O; `hall` connects
 //! rooms, sockets and workers; `media` is the only door to the data plane; `sdp` alone knows session descriptions;
-//! `journal` is all that is written down; `privacy` says what all of this holds about people.
+//! `journal` is all that is written down; `privacy` says what all of this holds about people, and `self_check` looks
+//! whether anything of a room is left.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -28,6 +29,7 @@ mod privacy;
 mod random;
 mod rooms;
 mod sdp;
+mod self_check;
 mod server;
 mod signal;
 mod site;

@@ -32,6 +32,7 @@ use crate::password::{Hashing, Password};
 use crate::privacy::Notices;
 use crate::random;
 use crate::rooms::{self, ORGANIZERS_BEYOND_FULL, Rooms};
+use crate::self_check::{self, SelfCheck};
 use crate::site::Site;
 use crate::tls;
 use crate::whip::Sessions;
@@ -48,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) hall: Hall,
     pub(crate) connections: RefCell<Connections>,
     pub(crate) whip: RefCell<Sessions>,
+    pub(crate) self_check: SelfCheck,
     /// `None`: plain http.
     pub(crate) tls: RefCell<Option<TlsAcceptor>>,
     /// Where media arrives: candidates of every answer.
@@ -181,6 +183,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         hall: Hall::new(media, Rooms::new(limits)),
         connections: RefCell::new(connections),
         whip: RefCell::new(whip),
+        self_check: SelfCheck::default(),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         notices: Notices::new(&config),
         started: Instant::now(),
@@ -199,6 +202,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         spawn_local(metrics::serve(server.clone(), admin)),
         spawn_local(keep_time(server.clone())),
         spawn_local(keep_journal(server.clone())),
+        spawn_local(self_check::keep(server.clone())),
     ];
     let result = tokio::select! {
         () = until_the_end(&server, signals) => Ok(()),
