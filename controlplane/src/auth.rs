@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::COOKIE;
 use zeroize::Zeroizing;
 
 use crate::accounts::{Accounts, is_account_name};
+use crate::journal::{Attempt, Journal};
 use crate::limit::{ClientAddr, Key, Table};
-use crate::log;
 use crate::password::{Hash, Hashing, Password};
 use crate::random;
 
@@ -19,6 +19,7 @@ pub(crate) struct Auth {
     accounts: RefCell<Accounts>,
     /// By the SHA-256 of the token, so that a memory image holds nothing that could be presented.
     sessions: RefCell<HashMap<[u8; 32], Session>>,
+    journal: Option<RefCell<Journal>>,
     per_client: RefCell<Table>,
     per_account: RefCell<Table>,
     secure: bool,
@@ -53,8 +54,9 @@ const SESSIONS_MAX: usize = 10_000;
 
 impl Auth {
     /// `secure`: browsers reach us by https.
-    pub(crate) fn new(accounts: Accounts, secure: bool) -> Auth {
+    pub(crate) fn new(accounts: Accounts, journal: Option<Journal>, secure: bool) -> Auth {
         Auth {
+            journal: journal.map(RefCell::new),
             accounts: RefCell::new(accounts),
             sessions: RefCell::default(),
             per_client: RefCell::new(Table::new(FAILURES_PER_CLIENT, WINDOW)),
@@ -90,11 +92,11 @@ impl Auth {
             (Ok(true), Some(hash)) => {
                 self.per_client.borrow_mut().refund(&by_client);
                 self.per_account.borrow_mut().refund(&by_account);
-                log::write(&log::Entry::SignedIn { account });
+                self.note(Attempt::Succeeded { account });
                 SignIn::Welcome(self.begin_session(account, hash))
             }
             (Ok(_), hash) => {
-                log::write(&log::Entry::SignInFailed { account: hash.map(|_| account) });
+                self.note(hash.map_or(Attempt::UnknownAccount, |_| Attempt::WrongPassword { account }));
                 SignIn::WrongCredentials
             }
             (Err(_), _) => SignIn::Busy,
@@ -124,6 +126,17 @@ impl Auth {
         self.per_client.borrow_mut().turn(now);
         self.per_account.borrow_mut().turn(now);
         self.accounts.borrow_mut().refresh();
+    }
+
+    /// Where sign-ins are written down, if they are.
+    pub(crate) fn journal(&self) -> Option<&RefCell<Journal>> {
+        self.journal.as_ref()
+    }
+
+    fn note(&self, attempt: Attempt<'_>) {
+        if let Some(journal) = &self.journal {
+            journal.borrow_mut().write(SystemTime::now(), attempt);
+        }
     }
 
     fn begin_session(&self, account: &str, hash: Hash) -> Zeroizing<String> {
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_session_begins_with_the_password_and_ends_with_sign_out() {
-        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), true);
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), None, true);
         let hashing = Hashing::new().unwrap();
         let SignIn::Welcome(cookie) = run(auth.sign_in(&hashing, client(), "demo", Password::new("right")))
         else {
@@ -202,7 +215,7 @@ mod tests {
 
     #[test]
     fn known_and_unknown_accounts_fail_alike_until_the_budget_is_spent() {
-        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), false);
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), None, false);
         let hashing = Hashing::new().unwrap();
         for account in ["demo", "nobody"] {
             let answer = run(auth.sign_in(&hashing, client(), account, Password::new("wrong")));
@@ -217,7 +230,7 @@ mod tests {
 
     #[test]
     fn one_host_cannot_lock_an_organizer_out() {
-        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), false);
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("right")).unwrap(), None, false);
         let hashing = Hashing::new().unwrap();
         while !auth.per_client.borrow_mut().is_spent(Instant::now(), &Key::Client(client())) {
             run(auth.sign_in(&hashing, client(), "demo", Password::new("wrong")));
@@ -229,7 +242,7 @@ mod tests {
 
     #[test]
     fn another_password_ends_the_sessions_of_the_old_one() {
-        let auth = Auth::new(Accounts::demo("demo", &Password::new("old")).unwrap(), false);
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("old")).unwrap(), None, false);
         let hash = auth.accounts.borrow().hash_of("demo").unwrap();
         let headers = headers(&auth.begin_session("demo", hash));
         assert!(auth.account(&headers).is_some());
@@ -239,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_session_ends_after_its_lifetime() {
-        let auth = Auth::new(Accounts::demo("demo", &Password::new("x")).unwrap(), false);
+        let auth = Auth::new(Accounts::demo("demo", &Password::new("x")).unwrap(), None, false);
         let hash = auth.accounts.borrow().hash_of("demo").unwrap();
         let headers = headers(&auth.begin_session("demo", hash));
         assert!(auth.account(&headers).is_some());

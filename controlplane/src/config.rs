@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use saal_dataplane::io::IoChoice;
 use serde::{Deserialize, Serialize};
 
+use crate::journal::DAYS_MAX;
+
 /// The effective configuration: defaults overlaid with the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -108,12 +110,17 @@ pub(crate) struct Rooms {
     pub(crate) drain_minutes: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Organizers {
     /// Written by `saal organizer`. Without it a demo account exists, on loopback only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<PathBuf>,
+    /// Directory of the sign-ins' journal; by default `journal` beside the file. The server makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) journal: Option<PathBuf>,
+    /// The server deletes each day's sign-ins before they are this old; 0 keeps none.
+    pub(crate) journal_days: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -235,6 +242,20 @@ impl Default for Rooms {
     }
 }
 
+impl Default for Organizers {
+    fn default() -> Organizers {
+        Organizers { file: None, journal: None, journal_days: DAYS_MAX }
+    }
+}
+
+impl Organizers {
+    /// Where sign-ins are written down, if they are.
+    pub(crate) fn journal(&self) -> Option<PathBuf> {
+        let beside = || self.file.as_ref().map(|file| file.with_file_name("journal"));
+        self.journal.clone().or_else(beside).filter(|_| self.journal_days > 0)
+    }
+}
+
 impl From<Io> for IoChoice {
     fn from(io: Io) -> IoChoice {
         match io {
@@ -336,6 +357,13 @@ impl Config {
             None if self.is_for_others() => return wrong("operator", "name", OPERATOR_MISSING),
             Some(operator) => operator.check()?,
             None => {}
+        }
+        if self.organizers.journal_days > DAYS_MAX {
+            return wrong(
+                "organizers",
+                "journal_days",
+                "0 to 7: sign-ins are kept for seven days at most; 0 keeps none",
+            );
         }
         let workers_max = self.media.cores.len().max(DEFAULT_WORKERS_MAX);
         if workers_max > 256 || usize::from(self.media.port) + workers_max > 65_536 {
@@ -553,6 +581,19 @@ pub(crate) mod tests {
         assert!(half.contains("missing field `address`"), "{half}");
         let basis = format!("{OPERATOR}[operator.legal_basis]\nmeetings = \"f\"\n");
         assert!(Config::parse(&basis).unwrap_err().contains("line 8"), "a, b and e are what there is");
+    }
+
+    #[test]
+    fn sign_ins_are_kept_for_a_week_at_most_beside_the_accounts() {
+        let journal =
+            |text: &str| Config::parse(&format!("[organizers]\n{text}")).unwrap().organizers.journal();
+        assert_eq!(journal(""), None, "a demo account's sign-ins are nobody's business");
+        assert_eq!(journal("file = \"/var/lib/saal/o.toml\""), Some("/var/lib/saal/journal".into()));
+        assert_eq!(journal("file = \"o.toml\""), Some("journal".into()));
+        assert_eq!(journal("file = \"o.toml\"\njournal = \"/x\"\njournal_days = 1"), Some("/x".into()));
+        assert_eq!(journal("file = \"o.toml\"\njournal_days = 0"), None);
+        let error = Config::parse("[organizers]\njournal_days = 8\n").unwrap_err();
+        assert!(error.starts_with("line 2: organizers.journal_days"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Everything this server ever logs: one closed enum, one line each on stderr.
 //!
-//! No variant has a field for text of a client, a room name, a display name or an address of anybody but ourselves.
+//! No variant has a field for text of a client, an account, a room name, a display name or an address of anybody but
+//! ourselves. Sign-ins are not here: whoever collects these lines keeps them for as long as they please.
 
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::config::Level;
@@ -36,12 +38,9 @@ pub(crate) enum Entry<'a> {
         why: &'a str,
     },
     DemoAccount,
-    /// Only names of accounts that exist are logged.
-    SignedIn {
-        account: &'a str,
-    },
-    SignInFailed {
-        account: Option<&'a str>,
+    /// The kernel's own words about the journal's files.
+    JournalFails {
+        why: &'a std::io::Error,
     },
     NoAccounts,
     AccountsUnreadable,
@@ -92,11 +91,12 @@ pub(crate) fn write(entry: &Entry<'_>) {
 
 /// A panic says where, never what: its message may hold a client's words.
 pub(crate) fn install_panic_hook() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place =
-            panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        say(format_args!("error panic{place}; its message is withheld because it could hold personal words"));
-    }));
+    std::panic::set_hook(Box::new(|panic| say(format_args!("{}", words_of(panic)))));
+}
+
+fn words_of(panic: &PanicHookInfo<'_>) -> String {
+    let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+    format!("error panic{place}; its message is withheld because it could hold personal words")
 }
 
 /// A log that nobody reads any more (a closed terminal, a full disk) is no reason to stop serving: `eprintln!` would panic.
@@ -107,7 +107,7 @@ fn say(line: fmt::Arguments<'_>) {
 impl Entry<'_> {
     fn level(&self) -> Level {
         match self {
-            Entry::WorkersStopped | Entry::CommandsLost { .. } => Level::Error,
+            Entry::WorkersStopped | Entry::CommandsLost { .. } | Entry::JournalFails { .. } => Level::Error,
             Entry::NotUring { .. }
             | Entry::SmallBuffers { .. }
             | Entry::NoAccounts
@@ -119,8 +119,6 @@ impl Entry<'_> {
             | Entry::AdminListening { .. }
             | Entry::Worker { .. }
             | Entry::DemoAccount
-            | Entry::SignedIn { .. }
-            | Entry::SignInFailed { .. }
             | Entry::AcceptsAgain
             | Entry::CertificateLoaded
             | Entry::Draining { .. }
@@ -145,11 +143,9 @@ impl fmt::Display for Entry<'_> {
             Entry::DemoAccount => {
                 f.write_str("no organizers file: a demo account lives until this process ends")
             }
-            Entry::SignedIn { account } => write!(f, "sign-in result=ok account={account:?}"),
-            Entry::SignInFailed { account: Some(account) } => {
-                write!(f, "sign-in result=wrong-password account={account:?}")
+            Entry::JournalFails { why } => {
+                write!(f, "the journal of sign-ins cannot be kept or its old files not be deleted: {why}")
             }
-            Entry::SignInFailed { account: None } => f.write_str("sign-in result=unknown-account"),
             Entry::AccountsUnreadable => f.write_str(
                 "organizers file not usable; the last good one serves; `saal organizer list --config FILE`, as the \
                  service's user, says why",
@@ -170,5 +166,29 @@ impl fmt::Display for Entry<'_> {
             Entry::Draining { rooms } => write!(f, "draining rooms={rooms}; a second SIGTERM stops at once"),
             Entry::Stopping => f.write_str("stopping"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_says_where_and_never_what() {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let hook = Arc::clone(&said);
+        std::panic::set_hook(Box::new(move |panic| hook.lock().unwrap().push(words_of(panic))));
+        let name = "canary";
+        assert!(std::panic::catch_unwind(|| panic!("no such person: {name}")).is_err());
+        let _ = std::panic::take_hook();
+        // Other tests may panic meanwhile.
+        let said = said.lock().unwrap();
+        assert!(
+            said.iter().any(|line| line.starts_with("error panic at controlplane/src/log.rs:")),
+            "{said:?}"
+        );
+        assert!(said.iter().all(|line| !line.contains("canary")), "{said:?}");
     }
 }

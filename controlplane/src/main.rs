@@ -1,9 +1,10 @@
 //! Saal: one process that serves the page, signs organizers in, keeps rooms, and starts the media workers.
 //!
 //! How to read this: `server` starts the parts; `http` and `api` answer requests; `signal` is a participant's WebSocket;
-//! `whip` lets in clients without
-//! the page; `rooms` holds the rules of a room's life without any I/O; `hall` connects rooms, sockets and workers; `media` is the
-//! only door to the data plane; `sdp` alone knows session descriptions; `privacy` says what all of this holds about people.
+//! `whip` lets in clients without the page; `rooms` holds the rules of a room's life without any I/O; `hall` connects
+//! rooms, sockets and workers; `media` is the only door to the data plane; `sdp` alone knows session descriptions;
+//! `journal` is all that is written down; `privacy` says what all of this holds about people, and `self_check` looks
+//! whether anything of a room is left.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -16,6 +17,7 @@ mod config;
 mod doctor;
 mod hall;
 mod http;
+mod journal;
 mod limit;
 mod load;
 mod log;
@@ -27,6 +29,7 @@ mod privacy;
 mod random;
 mod rooms;
 mod sdp;
+mod self_check;
 mod server;
 mod signal;
 mod site;
@@ -37,12 +40,14 @@ mod whip;
 use std::process::ExitCode;
 
 use clap::Parser;
+use saal_dataplane::io::memory::Zeroing;
 
 use crate::cli::{Arguments, Command, Serve};
 use crate::server::Failure;
 
+/// Whatever is freed is zeros: names, passwords, chat, addresses and keys, in our memory and in that of every library.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Zeroing<mimalloc::MiMalloc> = Zeroing(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     log::install_panic_hook();

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -22,6 +22,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::http::{self, Answer};
+use crate::self_check::{self, Outcome, Verdict};
 use crate::server::Server;
 use crate::signal::message::Refused;
 use crate::status;
@@ -65,6 +66,13 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Answer {
 }
 
 async fn route(server: &Server, request: &Request<Incoming>) -> Answer {
+    if request.method() == Method::POST && request.uri().path() == "/self-check" {
+        return match self_check::run(server).await {
+            Some(Verdict::Clean) => text(StatusCode::OK, "clean\n".into()),
+            Some(other) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", other.name())),
+            None => text(StatusCode::CONFLICT, "a check is under way\n".into()),
+        };
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".into());
     }
@@ -138,6 +146,7 @@ fn write_control(page: &mut String, server: &Server) {
     let videos = hall.videos_refused();
     let help = "Cameras and screens that a full worker did not take.";
     metric(page, "saal_video_refused_total", "counter", help, videos);
+    write_promises(page, server);
     head(page, "saal_joins_refused_total", "counter", "Connections ended by the server.");
     for reason in Refused::ALL {
         line(
@@ -146,6 +155,32 @@ fn write_control(page: &mut String, server: &Server) {
             &format!("reason=\"{}\"", reason.name()),
             hall.refusals(reason),
         );
+    }
+}
+
+/// Whether what is promised about people's data holds.
+fn write_promises(page: &mut String, server: &Server) {
+    if let Some(journal) = server.auth.journal() {
+        let journal = journal.borrow();
+        let age = journal.oldest_line(SystemTime::now()).unwrap_or_default().as_secs();
+        let help = "No line of the sign-ins' journal is older; 0 when there is none.";
+        metric(page, "saal_journal_oldest_line_seconds", "gauge", help, age);
+        let help = "Sign-ins that could not be written down.";
+        metric(page, "saal_journal_lost_total", "counter", help, journal.lost());
+    }
+    if let Some(Outcome { verdict, at }) = server.self_check.last() {
+        head(
+            page,
+            "saal_self_check",
+            "gauge",
+            "1 for what the last search for remains of a closed room found.",
+        );
+        for possible in Verdict::ALL {
+            let labels = format!("result=\"{}\"", possible.name());
+            line(page, "saal_self_check", &labels, u64::from(possible == verdict));
+        }
+        let help = "Since the last search for remains of a closed room.";
+        metric(page, "saal_self_check_age_seconds", "gauge", help, at.elapsed().as_secs());
     }
 }
 

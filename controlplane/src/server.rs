@@ -5,10 +5,11 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::select_all;
 use saal_dataplane::Limits;
+use saal_dataplane::io::memory::{forbid_core_dumps, overwrite_stack};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -22,6 +23,7 @@ use crate::config::{Config, DEFAULT_WORKERS_MAX};
 use crate::doctor::with_cause;
 use crate::hall::Hall;
 use crate::http;
+use crate::journal::{Journal, LOOK_EVERY};
 use crate::limit::Connections;
 use crate::log::{self, Entry};
 use crate::media::{Events, Media};
@@ -30,6 +32,7 @@ use crate::password::{Hashing, Password};
 use crate::privacy::Notices;
 use crate::random;
 use crate::rooms::{self, ORGANIZERS_BEYOND_FULL, Rooms};
+use crate::self_check::{self, SelfCheck};
 use crate::site::Site;
 use crate::tls;
 use crate::whip::Sessions;
@@ -46,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) hall: Hall,
     pub(crate) connections: RefCell<Connections>,
     pub(crate) whip: RefCell<Sessions>,
+    pub(crate) self_check: SelfCheck,
     /// `None`: plain http.
     pub(crate) tls: RefCell<Option<TlsAcceptor>>,
     /// Where media arrives: candidates of every answer.
@@ -87,6 +91,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub(crate) fn run(config: Config, web_dir: Option<PathBuf>) -> Result<(), Failure> {
     log::set_level(config.log.level);
     log::write(&Entry::Starting { version: env!("CARGO_PKG_VERSION") });
+    forbid_core_dumps().map_err(|error| Failure::Runtime(format!("cannot forbid core dumps: {error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -152,6 +157,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         ));
     }
     let (accounts, demo_password) = accounts(&config)?;
+    let journal = journal(&config)?;
     let listener = bind("http.listen", config.http.listen).await?;
     let admin = bind("admin.listen", config.admin.listen).await?;
     let (media, events) = Media::start(media_config(&config)).map_err(|error| {
@@ -172,11 +178,12 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
     let connections = Connections::new(connections_max, per_address_max);
     let whip = Sessions::new(Connections::new(connections_max, per_address_max));
     let server = Rc::new(Server {
-        auth: Auth::new(accounts, site.is_secure()),
+        auth: Auth::new(accounts, journal, site.is_secure()),
         hashing: Hashing::new().map_err(Failure::Runtime)?,
         hall: Hall::new(media, Rooms::new(limits)),
         connections: RefCell::new(connections),
         whip: RefCell::new(whip),
+        self_check: SelfCheck::default(),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),
         notices: Notices::new(&config),
         started: Instant::now(),
@@ -194,6 +201,8 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
         spawn_local(http::serve(server.clone(), listener)),
         spawn_local(metrics::serve(server.clone(), admin)),
         spawn_local(keep_time(server.clone())),
+        spawn_local(keep_journal(server.clone())),
+        spawn_local(self_check::keep(server.clone())),
     ];
     let result = tokio::select! {
         () = until_the_end(&server, signals) => Ok(()),
@@ -230,6 +239,12 @@ fn accounts(config: &Config) -> Result<(Accounts, Option<Password>), Failure> {
     let accounts = Accounts::demo(DEMO_ACCOUNT, &password).map_err(Failure::Runtime)?;
     log::write(&Entry::DemoAccount);
     Ok((accounts, Some(password)))
+}
+
+fn journal(config: &Config) -> Result<Option<Journal>, Failure> {
+    let Some(directory) = config.organizers.journal() else { return Ok(None) };
+    let days = config.organizers.journal_days;
+    Journal::open(&directory, days, SystemTime::now(), Instant::now()).map(Some).map_err(Failure::Config)
 }
 
 /// Scripts and people read these lines.
@@ -287,6 +302,19 @@ async fn keep_time(server: Rc<Server>) {
         let now = Instant::now();
         server.hall.on_timeout(now);
         server.auth.on_timeout(now);
+        // Every task of this thread has its turns on the same stack, and works on names and passwords there.
+        overwrite_stack();
+    }
+}
+
+/// Also while nobody signs in: what is old goes, and a clock that has jumped is noticed.
+async fn keep_journal(server: Rc<Server>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        look.tick().await;
+        if let Some(journal) = server.auth.journal() {
+            journal.borrow_mut().on_timeout(SystemTime::now(), Instant::now());
+        }
     }
 }
 

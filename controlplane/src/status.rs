@@ -1,10 +1,11 @@
 //! The administration's page: what the server does at this moment, and whether what it promises holds. Numbers only.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::metrics::Row;
 use crate::privacy::{Language, Page, Text, text};
 use crate::rooms::Totals;
+use crate::self_check::Verdict;
 use crate::server::Server;
 
 /// What the page needs of the files of web/.
@@ -24,7 +25,9 @@ pub(crate) fn page(server: &Server, rows: &[Row], language: Language) -> String 
     let (rooms, people, totals, draining) = server
         .hall
         .rooms(|rooms| (rooms.room_count(), rooms.participant_count(), rooms.totals(), rooms.is_draining()));
-    let checks = checks(rows, (rooms, people), totals, language);
+    let mut checks = checks(rows, (rooms, people), totals, language);
+    checks.push(remains(server, language));
+    checks.extend(journal(server, language));
     let all_hold = checks.iter().all(|check| check.holds);
 
     let mut page = Page::begin(language, to(text("Saal · Zustand", "Saal · Status")), &STYLES);
@@ -141,6 +144,46 @@ fn checks(rows: &[Row], (rooms, people): (usize, usize), totals: Totals, languag
             says: balance(participants_joined, participants_left, people),
         },
     ]
+}
+
+/// The last search for what a closed room left in memory. Before the first one nothing is known against it.
+fn remains(server: &Server, language: Language) -> Check {
+    let last = server.self_check.last();
+    let says = match last.map(|outcome| outcome.verdict) {
+        None => text("noch nicht gesucht", "not searched yet"),
+        Some(Verdict::Clean) => text("nichts gefunden", "nothing found"),
+        Some(Verdict::Remains) => text("etwas gefunden: bitte melden", "something found: please report it"),
+        Some(Verdict::Blind) => {
+            text("die Suche sieht nichts: bitte melden", "the search sees nothing: please report it")
+        }
+        Some(Verdict::Unreadable) => text("eine Sandbox verbietet die Suche", "a sandbox forbids the search"),
+        Some(Verdict::Busy) => text("kein Platz für den Proberaum", "no place for the room to search for"),
+    };
+    let ago = last.map(|outcome| span(outcome.at.elapsed(), language));
+    let ago = ago.map(|ago| match language {
+        Language::De => format!(", vor {ago}"),
+        Language::En => format!(", {ago} ago"),
+    });
+    Check {
+        name: text("Reste eines geschlossenen Raums", "Remains of a closed room"),
+        holds: last.is_none_or(|outcome| matches!(outcome.verdict, Verdict::Clean | Verdict::Busy)),
+        says: says.to(language).to_owned() + &ago.unwrap_or_default(),
+    }
+}
+
+/// Where sign-ins are written down: how old the oldest is at most.
+fn journal(server: &Server, language: Language) -> Option<Check> {
+    let oldest = server.auth.journal()?.borrow().oldest_line(SystemTime::now());
+    let says = match oldest {
+        None => text("leer", "empty").to(language).to_owned(),
+        Some(age) => match language {
+            Language::De => format!("keine Zeile älter als {}", span(age, language)),
+            Language::En => format!("no line older than {}", span(age, language)),
+        },
+    };
+    let most = Duration::from_secs(server.config.organizers.journal_days * 86_400);
+    let name = text("Protokoll der Anmeldungen", "Journal of sign-ins");
+    Some(Check { name, holds: oldest.is_none_or(|age| age <= most), says })
 }
 
 fn figure(page: &mut Page, name: &str, value: &str) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::NoServerSessionStorage;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, origin_of};
@@ -27,6 +28,9 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, String> {
         .with_single_cert(chain, key)
         .map_err(|error| format!("tls_certificate and tls_key do not work together: {error}"))?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // No key outlives its connection; a page keeps one connection for the whole call, so little is won by resuming.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
     Ok(Some(TlsAcceptor::from(Arc::new(server))))
 }
 

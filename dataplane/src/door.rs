@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Select, Sender, TryRecvError, TrySendError, bounded};
 
 use crate::counters::Dropped;
+use crate::io::memory::overwrite_stack;
 use crate::io::{Waker, yield_to_media};
 use crate::sfu::doorman::{Doorman, Note, Word};
 use crate::sfu::dtls::Certificate;
@@ -206,6 +207,8 @@ pub(crate) fn run(mut desks: Vec<Desk>) {
         wait(&desks);
         let now = Instant::now();
         desks.retain_mut(|desk| desk.serve(now));
+        // Where keys were worked out. It costs little beside a handshake.
+        overwrite_stack();
     }
 }
 
@@ -239,7 +242,7 @@ mod tests {
 
     fn datagram(seat: Seat) -> Note {
         let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], 9)), local: None };
-        Note::Datagram { seat, path, fingerprint: [0; 32], bytes: [22; 40].into() }
+        Note::Datagram { seat, path: Box::new(path), fingerprint: [0; 32], bytes: [22; 40].into() }
     }
 
     fn seats() -> [Seat; 3] {
@@ -298,7 +301,8 @@ mod tests {
         // Each of these is refused with a word.
         for _ in 0..10 {
             let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], 9)), local: None };
-            let note = Note::Datagram { seat, path, fingerprint: [0; 32], bytes: [22; 4000].into() };
+            let note =
+                Note::Datagram { seat, path: Box::new(path), fingerprint: [0; 32], bytes: [22; 4000].into() };
             while door.waiting() == 4 {
                 desk.serve(now);
                 heard += usize::from(door.poll().is_some());

@@ -56,6 +56,8 @@ struct Block {
     segment_bytes: usize,
     segments: usize,
     len: usize,
+    /// How far it was written since it was last wiped.
+    used: usize,
 }
 
 /// UDP_SEGMENT refuses more than 64 segments before Linux 6.9.
@@ -101,6 +103,7 @@ impl Egress {
             block.segment_bytes = len;
         }
         train.reserved = len;
+        block.used = block.used.max(block.len + len);
         let start = train.block as usize * self.block_bytes + block.len;
         Some(&mut self.bytes[start..start + len])
     }
@@ -143,6 +146,16 @@ impl Egress {
         block.len = 0;
         block.segments = 0;
         self.free.push(departure.block);
+    }
+
+    /// Overwrites what the free blocks still hold of trains that have left, and whom they went to.
+    pub fn wipe(&mut self) {
+        for &index in &self.free {
+            let block = &mut self.blocks[index as usize];
+            let start = index as usize * self.block_bytes;
+            self.bytes[start..start + block.used].fill(0);
+            *block = Block::new();
+        }
     }
 
     /// All packets of the train, one behind the other.
@@ -190,7 +203,7 @@ impl Departure {
 impl Block {
     fn new() -> Block {
         let nowhere = Path { remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), local: None };
-        Block { path: nowhere, segment_bytes: 0, segments: 0, len: 0 }
+        Block { path: nowhere, segment_bytes: 0, segments: 0, len: 0, used: 0 }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod io;
 pub mod link;
 mod pace;
 pub mod probe;
+pub mod remains;
 mod rooms;
 pub mod sfu;
 #[cfg(feature = "sim")]

@@ -36,6 +36,8 @@ pub(crate) struct Rooms {
     pub(crate) events: VecDeque<Event>,
     /// Set by the worker according to its load.
     pub(crate) padding_percent: u8,
+    /// Somebody has gone since the last [`Rooms::wipe`].
+    has_left: bool,
     batch: Batch,
     door: Door,
     limits: Limits,
@@ -59,6 +61,7 @@ impl Rooms {
             counters: Counters::default(),
             events: VecDeque::with_capacity(limits.events_max.min(1024)),
             padding_percent: 0,
+            has_left: false,
             batch: Batch::new(),
             door,
             limits,
@@ -245,6 +248,24 @@ impl Rooms {
         self.door.waiting()
     }
 
+    /// Whether the buffers may hold something of somebody who is not here: of who has left, or of strangers while nobody
+    /// else's packets overwrite theirs.
+    pub(crate) fn leaves_traces(&self) -> bool {
+        self.has_left || self.ufrags.is_empty()
+    }
+
+    /// Somebody has left since the last [`Rooms::wipe`].
+    pub(crate) fn has_left(&self) -> bool {
+        self.has_left
+    }
+
+    /// Forgets what tables keep of entries that were taken out of them.
+    pub(crate) fn wipe(&mut self) {
+        self.has_left = false;
+        self.addresses = std::mem::take(&mut self.addresses).into_iter().collect();
+        self.ufrags = std::mem::take(&mut self.ufrags).into_iter().collect();
+    }
+
     /// Ids of all rooms and their participants, for a control plane that wants to know.
     pub(crate) fn census(&self) -> Vec<(RoomId, Vec<ParticipantId>)> {
         self.rooms
@@ -289,7 +310,7 @@ impl Rooms {
         let seat = *self.addresses.get(&path.remote).ok_or(Dropped::UnknownAddress)?;
         let participant = seat_of(&mut self.rooms, seat).ok_or(Dropped::UnknownAddress)?;
         let fingerprint = participant.transport.on_dtls(now, path, bytes.len())?;
-        let note = Note::Datagram { seat, path: *path, fingerprint, bytes: bytes.into() };
+        let note = Note::Datagram { seat, path: Box::new(*path), fingerprint, bytes: bytes.into() };
         self.door.note(now, note)?;
         self.on_words(now, egress);
         Ok(())
@@ -370,6 +391,7 @@ impl Rooms {
     fn remove(&mut self, seat: Seat, now: Instant) {
         let Some(room) = self.rooms.find_mut(seat.room) else { return };
         let Some(participant) = room.leave(seat.participant, &mut self.events) else { return };
+        self.has_left = true;
         // A doorman who has not heard of it learns nothing by this.
         let _ = self.door.note(now, Note::Left(seat));
         for address in participant.transport.remotes() {

@@ -9,6 +9,7 @@ use crate::door::Door;
 use crate::egress::{Egress, SEGMENTS_MAX};
 use crate::id::WorkerId;
 use crate::io::Net;
+use crate::io::memory::overwrite_stack;
 use crate::link::{Command, Event, Snapshot};
 use crate::pace::Pace;
 use crate::rooms::{Random, Rooms};
@@ -30,6 +31,8 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before events are offered again to a control plane that takes none: no core spins for it.
 const EVENTS_RETRY: Duration = Duration::from_millis(10);
+/// Least time between two wipes, however many leave: one takes up to a millisecond.
+const WIPE_INTERVAL: Duration = Duration::from_secs(1);
 /// Waits that may fail in a row. Past that the socket or the ring is lost, and a worker that only spins would look
 /// healthy while it carries nothing.
 const WAIT_FAILURES_MAX: u32 = 1000;
@@ -44,6 +47,9 @@ pub(crate) struct Worker {
     events: Sender<(WorkerId, Event)>,
     blocks_min: usize,
     pace: Pace,
+    wiped_at: Instant,
+    /// Datagrams received by then.
+    wiped_in: u64,
     /// When the control plane was last told how busy the worker is, and how busy it had been by then in all.
     reported: (Instant, Duration),
 }
@@ -77,6 +83,8 @@ impl Worker {
             blocks_min,
             pace: Pace::new(epoch, &limits),
             reported: (epoch, Duration::ZERO),
+            wiped_at: epoch,
+            wiped_in: 0,
         }
     }
 
@@ -139,6 +147,7 @@ impl Worker {
         }
         flush(&mut self.net, &mut self.egress);
         self.send_events();
+        self.wipe(now);
         true
     }
 
@@ -176,6 +185,23 @@ impl Worker {
             self.rooms.events.push_back(Event::Load { busy_percent });
             self.reported = (now, busy);
         }
+    }
+
+    /// Overwrites what buffers, tables and the stack hold of those who have gone. The packet path itself cleans up
+    /// nothing: what is in a buffer is overwritten by the next packet, and by this when people leave.
+    fn wipe(&mut self, now: Instant) {
+        if now < self.wiped_at + WIPE_INTERVAL || !self.rooms.leaves_traces() {
+            return;
+        }
+        let received = self.net.counters().datagrams_in;
+        if received == self.wiped_in && !self.rooms.has_left() {
+            return;
+        }
+        self.egress.wipe();
+        self.net.wipe();
+        self.rooms.wipe();
+        overwrite_stack();
+        (self.wiped_at, self.wiped_in) = (now, received);
     }
 
     fn fan_out(&mut self, now: Instant) {

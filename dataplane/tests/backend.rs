@@ -14,6 +14,7 @@ use saal_dataplane::id::Path;
 #[cfg(feature = "sim")]
 use saal_dataplane::io::sim::{SimNetwork, SimSocket};
 use saal_dataplane::io::{DATAGRAM_BYTES_MAX, IoChoice, Net, SocketOptions};
+use saal_dataplane::remains::{Secret, search};
 
 /// Makes each function a test on the backend.
 macro_rules! on {
@@ -47,6 +48,7 @@ on! { uring:
     no_wake_up_is_lost_in_a_rest
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
+    a_wipe_overwrites_what_was_taken_and_nothing_that_waits
     the_granted_buffers_are_known
 }
 
@@ -69,6 +71,7 @@ on! { mio:
     no_wake_up_is_lost_in_a_rest
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
+    a_wipe_overwrites_what_was_taken_and_nothing_that_waits
     the_granted_buffers_are_known
 }
 
@@ -91,6 +94,7 @@ on! { sendto:
     no_wake_up_is_lost_in_a_rest
     a_dropped_net_frees_its_port
     a_socket_of_ipv4_alone_keeps_the_promises
+    a_wipe_overwrites_what_was_taken_and_nothing_that_waits
     the_granted_buffers_are_known
 }
 
@@ -285,6 +289,25 @@ impl Peer {
 /// A machine without IPv6 runs the IPv4 half.
 fn loopbacks() -> &'static [&'static str] {
     if UdpSocket::bind("[::1]:0").is_ok() { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] }
+}
+
+fn a_wipe_overwrites_what_was_taken_and_nothing_that_waits(world: &mut World) {
+    let peer = world.peer("127.0.0.1", 1000);
+    let word = |seed: u8| (0..200_u8).map(|nth| nth.wrapping_mul(37) ^ seed).collect::<Vec<u8>>();
+    for round in 0..3 {
+        for nth in 0..3 {
+            peer.send(&word(10 * round + nth), world.address("127.0.0.1"));
+        }
+        world.net.wait(Some(PATIENCE), &mut world.egress).unwrap();
+        let taken = world.net.next_datagram().unwrap();
+        let (at, secret) = (taken.bytes.as_ptr() as u64, [Secret::new(taken.bytes)]);
+        let is_there = || search("self", &secret).unwrap().iter().any(|found| found.address == at);
+        assert!(is_there());
+        world.net.wipe();
+        assert!(!is_there());
+        let waiting: Vec<Vec<u8>> = world.receive(2).into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(waiting, [word(10 * round + 1), word(10 * round + 2)]);
+    }
 }
 
 fn datagrams_arrive_with_path_and_bytes(world: &mut World) {

@@ -188,7 +188,17 @@ impl Kept {
                 "until sign-out, 12 hours at the longest, or until the server restarts",
             )),
             (Kept::Account, _) => fixed(text("bis das Konto entfernt wird", "until the account is removed")),
-            (Kept::Journal, _) => fixed(text("höchstens 7 Tage", "7 days at most")),
+            (Kept::Journal, _) if config.organizers.journal().is_none() => {
+                fixed(text("wird auf diesem Server nicht aufgezeichnet", "is not recorded on this server"))
+            }
+            (Kept::Journal, Language::De) => match config.organizers.journal_days {
+                1 => "höchstens 1 Tag".to_owned(),
+                days => format!("höchstens {days} Tage"),
+            },
+            (Kept::Journal, Language::En) => match config.organizers.journal_days {
+                1 => "1 day at most".to_owned(),
+                days => format!("{days} days at most"),
+            },
             (Kept::HangUp, _) => fixed(text(
                 "bis Sie auflegen; schließen Sie nur das Fenster, bis Sie auf der Startseite das Vergessen wählen oder die \
                  Daten im Browser löschen",
@@ -203,8 +213,8 @@ fn in_memory(_: &Config) -> Place {
     Place::Memory
 }
 
-fn on_disk(_: &Config) -> Place {
-    Place::Disk
+fn of_journal(config: &Config) -> Place {
+    if config.organizers.journal().is_some() { Place::Disk } else { Place::Memory }
 }
 
 fn in_browser(_: &Config) -> Place {
@@ -450,11 +460,11 @@ pub(crate) const CATEGORIES: &[Category] = &[
             "Time, account and result of every sign-in of an organizer, without an IP address. Guests do not appear in it.",
         ),
         purpose: text("Missbrauch von Konten aufklären", "clear up misuse of accounts"),
-        place: on_disk,
+        place: of_journal,
         kept: Kept::Journal,
         recipients: Recipients::Administration,
         held_in: &[],
-        switches: &[],
+        switches: &["organizers.journal_days"],
     },
     Category {
         function: Function::Protection,

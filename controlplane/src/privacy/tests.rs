@@ -22,7 +22,18 @@ const NOT_PERSONAL: &[Held] = &[
     (
         "dataplane/src/rooms.rs",
         "Rooms",
-        &["rooms", "room_ids", "counters", "events", "padding_percent", "door", "limits", "epoch", "random"],
+        &[
+            "rooms",
+            "room_ids",
+            "counters",
+            "events",
+            "padding_percent",
+            "has_left",
+            "door",
+            "limits",
+            "epoch",
+            "random",
+        ],
     ),
     (
         "dataplane/src/sfu/transport.rs",
@@ -61,6 +72,7 @@ const SILENT_KEYS: &[&str] = &[
     "rooms.viewer_audio_slots",
     "rooms.viewer_video_slots",
     "rooms.drain_minutes",
+    "organizers.journal",
     "log.level",
 ];
 
@@ -72,6 +84,7 @@ const TELLING_KEYS: &[(&str, &str)] = &[
     ("media.consent_seconds", "media.consent_seconds = 21"),
     ("rooms.waiting_minutes", "rooms.waiting_minutes = 33"),
     ("organizers.file", "organizers.file = \"o.toml\""),
+    ("organizers.journal_days", "organizers.file = \"o.toml\"\norganizers.journal_days = 3"),
     ("operator.name", "operator.name = \"Another University\""),
     ("operator.address", "operator.address = \"Side Street 2\""),
     ("operator.email", "operator.email = \"other@example.org\""),
@@ -244,6 +257,19 @@ fn accounts_are_said_to_be_on_disk_only_where_they_are() {
     let account = CATEGORIES.iter().find(|category| category.switches.contains(&"organizers.file")).unwrap();
     assert_eq!((account.place)(&config("")), Place::Memory);
     assert_eq!((account.place)(&config("organizers.file = \"o.toml\"")), Place::Disk);
+}
+
+#[test]
+fn sign_ins_are_said_to_be_kept_as_long_as_they_are() {
+    for (days, says) in [
+        (7, "7 days at most"),
+        (3, "3 days at most"),
+        (1, "1 day at most"),
+        (0, "is not recorded on this server"),
+    ] {
+        let config = config(&format!("organizers.file = \"o.toml\"\norganizers.journal_days = {days}"));
+        assert!(documents(&config, Language::En).contains(says), "{days}");
+    }
 }
 
 #[test]

@@ -44,6 +44,24 @@ fn equal_packets_and_a_shorter_last_leave_as_one_train() {
 }
 
 #[test]
+fn a_wipe_overwrites_what_left_and_what_was_never_committed_but_nothing_on_its_way() {
+    let mut egress = Egress::new(4, 4096, 44);
+    let mut trains = [(); 3].map(|()| Train::default());
+    assert!(send(&mut egress, &mut trains[0], 1, 500, 7));
+    egress.reserve(&mut trains[0], &path(1), 500).unwrap().fill(7);
+    egress.reserve(&mut trains[1], &path(2), 300).unwrap().fill(7);
+    depart(&mut egress);
+    egress.wipe();
+    assert!(egress.bytes.iter().all(|&byte| byte == 0));
+    assert!(send(&mut egress, &mut trains[2], 3, 100, 8));
+    egress.wipe();
+    assert_eq!(egress.bytes.iter().filter(|&&byte| byte != 0).count(), 100, "what is on its way");
+    let receivers: Vec<u16> = egress.blocks.iter().map(|block| block.path.remote.port()).collect();
+    assert_eq!(receivers.iter().filter(|&&port| port != 0).collect::<Vec<_>>(), [&3]);
+    assert_eq!(depart(&mut egress), [(3, vec![100])]);
+}
+
+#[test]
 fn a_longer_packet_or_one_behind_a_shorter_opens_another_train() {
     let mut egress = Egress::new(4, 4096, 44);
     let mut train = Train::default();

@@ -132,6 +132,11 @@ impl MioNet {
         }
     }
 
+    pub(super) fn wipe(&mut self) {
+        self.outbox.wipe();
+        self.inbox.wipe();
+    }
+
     pub(super) fn backend(&self) -> &'static str {
         match self.sending {
             Sending::Together { .. } => "mio",
@@ -263,6 +268,17 @@ impl Inbox {
         self.filled = count as usize;
         self.stale = BATCH.min(self.filled + 1);
         Ok(self.filled)
+    }
+
+    /// Overwrites all but what waits to be taken.
+    fn wipe(&mut self) {
+        for seen in [0..self.next, self.filled..BATCH] {
+            self.buffers[seen.clone()].fill([0; DATAGRAM_BYTES_MAX]);
+            self.names[seen.clone()].fill([0; NAME_BYTES]);
+            self.controls[seen].fill([0; CONTROL_BYTES]);
+        }
+        // References to the vectors have ended the pointers in the headers.
+        self.stale = BATCH;
     }
 
     fn bytes(&mut self, index: usize, len: usize) -> &mut [u8] {

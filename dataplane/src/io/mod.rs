@@ -8,6 +8,7 @@
 //! received packets are few beside forwarded ones. Its price would be receive buffers of 64 KiB instead of 2 KiB.
 
 mod affinity;
+pub mod memory;
 mod mio;
 mod outbox;
 #[cfg(feature = "sim")]
@@ -142,6 +143,16 @@ impl Net {
                 net.flush(egress);
                 Ok(())
             }
+        }
+    }
+
+    /// Overwrites what the buffers of both directions still hold of finished packets and their addresses.
+    pub fn wipe(&mut self) {
+        match self {
+            Net::Uring(net) => net.wipe(),
+            Net::Mio(net) => net.wipe(),
+            #[cfg(feature = "sim")]
+            Net::Sim(_) => {}
         }
     }
 

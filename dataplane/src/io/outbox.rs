@@ -169,6 +169,15 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// Forgets whom the last trains went to.
+    pub(super) fn wipe(&mut self) {
+        self.labels.fill(Label::EMPTY);
+        // A vector keeps the bytes of what was taken out of it.
+        self.departures = Vec::with_capacity(BATCH);
+    }
+}
+
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox").field("segmentation", &self.segmentation).finish_non_exhaustive()

@@ -236,6 +236,14 @@ impl UringNet {
         }
     }
 
+    pub(super) fn wipe(&mut self) {
+        self.outbox.wipe();
+        if let Some(seen) = self.current.take() {
+            self.shared.buffers.provide(seen);
+        }
+        self.shared.buffers.wipe(&self.arrived);
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.socket.port()
     }
@@ -352,6 +360,8 @@ impl UringNet {
                     if let Some(buffer) = cqueue::buffer_select(flags) {
                         // SAFETY: the kernel has just handed over this buffer, once.
                         self.arrived.push_back(unsafe { Filled::new(buffer) });
+                        let used = &mut self.shared.buffers.used;
+                        *used = buffer.saturating_add(1).max(*used);
                     }
                     if !cqueue::more(flags) {
                         self.counters.rearmed += 1;
@@ -433,6 +443,8 @@ struct BufferRing {
     count: u16,
     /// Entries written so far; the kernel learns it from the ring's own tail.
     tail: u16,
+    /// The kernel takes them in turn: so many were ever filled.
+    used: u16,
 }
 
 /// Holds a datagram of [`DATAGRAM_BYTES_MAX`] and what the kernel puts before it.
@@ -450,7 +462,7 @@ impl BufferRing {
         let Some(memory) = NonNull::new(memory) else {
             alloc::handle_alloc_error(layout);
         };
-        let mut ring = BufferRing { memory, count, tail: 0 };
+        let mut ring = BufferRing { memory, count, tail: 0, used: 0 };
         for buffer in 0..count {
             ring.provide(Filled { buffer });
         }
@@ -465,6 +477,16 @@ impl BufferRing {
 
     fn address(&self) -> u64 {
         self.memory.as_ptr() as u64
+    }
+
+    /// Overwrites all buffers but those of `waiting`, which are all that is out.
+    fn wipe(&mut self, waiting: &VecDeque<Filled>) {
+        let is_provided = |buffer: &u16| waiting.iter().all(|filled| filled.buffer != *buffer);
+        for buffer in (0..self.used.min(self.count)).filter(is_provided) {
+            // SAFETY: within `memory`. The kernel writes a provided buffer only while this thread is inside the ring's
+            // system call (IORING_SETUP_DEFER_TASKRUN), so nobody else does now, and no reference to it is out.
+            unsafe { self.buffer(buffer).write_bytes(0, BUFFER_BYTES) };
+        }
     }
 
     /// Hands the buffer to the kernel.

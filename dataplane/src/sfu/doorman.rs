@@ -19,7 +19,8 @@ pub(crate) enum Note {
     /// DTLS from an authenticated path; the first one begins the handshake.
     Datagram {
         seat: Seat,
-        path: Path,
+        /// In memory of its own, as `from` below, so that no queue keeps a copy.
+        path: Box<Path>,
         /// SHA-256 of the certificate that the participant must show.
         fingerprint: [u8; 32],
         bytes: Box<[u8]>,
@@ -34,7 +35,7 @@ pub(crate) enum Word {
     /// `from` is where the datagram came from that ended the handshake.
     Connected {
         keys: Keys,
-        from: Option<Path>,
+        from: Option<Box<Path>>,
     },
     Closed(Gone),
     Dropped(Dropped),
@@ -128,12 +129,12 @@ impl Doorman {
     }
 
     /// What the handshake has to say, and when it wants to be asked again.
-    fn listen(&mut self, seat: Seat, before: Option<Instant>, from: Option<Path>) {
+    fn listen(&mut self, seat: Seat, before: Option<Instant>, mut from: Option<Box<Path>>) {
         let Some(handshake) = self.handshakes.get_mut(&seat) else { return };
         loop {
             let word = match handshake.poll(&mut self.scratch) {
                 Output::Datagram(len) => Word::Datagram(self.scratch[..len].into()),
-                Output::Connected(keys) => Word::Connected { keys, from },
+                Output::Connected(keys) => Word::Connected { keys, from: from.take() },
                 Output::Closed(reason) => Word::Closed(reason),
                 Output::Idle => break,
             };

@@ -47,7 +47,8 @@ impl<T> std::fmt::Debug for Key<T> {
 #[derive(Debug)]
 struct Place<T> {
     generation: u32,
-    value: Option<T>,
+    /// In memory of its own, which goes with it: a place keeps the bytes of what was taken out of it.
+    value: Option<Box<T>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl<T> Slab<T> {
             (self.places.len() - 1) as u32
         });
         let place = &mut self.places[index as usize];
-        place.value = Some(value);
+        place.value = Some(Box::new(value));
         Key { index, generation: place.generation, of: PhantomData }
     }
 
@@ -90,15 +91,19 @@ impl<T> Slab<T> {
         let value = place.value.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.free.push(key.index);
-        Some(value)
+        Some(*value)
     }
 
     pub(crate) fn find(&self, key: Key<T>) -> Option<&T> {
-        self.places.get(key.index as usize).filter(|p| p.generation == key.generation)?.value.as_ref()
+        self.places.get(key.index as usize).filter(|p| p.generation == key.generation)?.value.as_deref()
     }
 
     pub(crate) fn find_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        self.places.get_mut(key.index as usize).filter(|p| p.generation == key.generation)?.value.as_mut()
+        self.places
+            .get_mut(key.index as usize)
+            .filter(|p| p.generation == key.generation)?
+            .value
+            .as_deref_mut()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -108,7 +113,7 @@ impl<T> Slab<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
         self.places.iter().enumerate().filter_map(|(index, place)| {
             let key = Key { index: index as u32, generation: place.generation, of: PhantomData };
-            place.value.as_ref().map(|value| (key, value))
+            place.value.as_deref().map(|value| (key, value))
         })
     }
 
@@ -122,7 +127,7 @@ impl<T> Slab<T> {
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
         self.places.iter_mut().enumerate().filter_map(|(index, place)| {
             let key = Key { index: index as u32, generation: place.generation, of: PhantomData };
-            place.value.as_mut().map(|value| (key, value))
+            place.value.as_deref_mut().map(|value| (key, value))
         })
     }
 }

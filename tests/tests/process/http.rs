@@ -36,8 +36,12 @@ impl Reply {
 }
 
 fn connect(port: u16) -> TcpStream {
+    connect_from(CLIENT, port)
+}
+
+pub(crate) fn connect_from(client: Ipv4Addr, port: u16) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((CLIENT, 0)).into()).expect("all of 127.0.0.0/8 is ours");
+    socket.bind(&SocketAddr::from((client, 0)).into()).expect("all of 127.0.0.0/8 is ours");
     socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).expect("the server listens");
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(SOON * 2)).expect("a timeout");
@@ -128,23 +132,34 @@ impl Line {
     }
 
     pub(crate) fn open_as(server: &Server, room: &str, cookie: &str) -> Line {
-        let opened = Line::upgrade(server, room, &server.origin(), cookie);
+        let opened = Line::upgrade(connect(server.http), server, room, &server.origin(), cookie);
         opened.unwrap_or_else(|status| panic!("the upgrade was answered with {status}"))
     }
 
     /// The status of the answer if it is no upgrade.
     pub(crate) fn try_open(server: &Server, room: &str, origin: &str) -> Result<Line, u16> {
-        Line::upgrade(server, room, origin, "")
+        Line::upgrade(connect(server.http), server, room, origin, "")
     }
 
-    fn upgrade(server: &Server, room: &str, origin: &str, cookie: &str) -> Result<Line, u16> {
+    pub(crate) fn open_from(client: Ipv4Addr, server: &Server, room: &str) -> Line {
+        let opened = Line::upgrade(connect_from(client, server.http), server, room, &server.origin(), "");
+        opened.unwrap_or_else(|status| panic!("the upgrade was answered with {status}"))
+    }
+
+    fn upgrade(
+        stream: TcpStream,
+        server: &Server,
+        room: &str,
+        origin: &str,
+        cookie: &str,
+    ) -> Result<Line, u16> {
         let url = format!("ws://localhost:{}/api/v1/rooms/{room}/ws", server.http);
         let mut request = url.into_client_request().expect("a URL");
         request.headers_mut().insert("Origin", origin.parse().expect("a header"));
         request.headers_mut().insert("Cookie", cookie.parse().expect("a header"));
         // What a browser tells of itself goes no further.
         request.headers_mut().insert("User-Agent", "canaryagent/1.0".parse().expect("a header"));
-        match tungstenite::client(request, connect(server.http)) {
+        match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(Line(socket)),
             Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
             Err(error) => panic!("{error}"),
@@ -164,6 +179,11 @@ impl Line {
     pub(crate) fn say_text(&mut self, text: &str) {
         // A server that has hung up meanwhile is found out by the next read.
         let _ = self.0.send(Message::text(text));
+    }
+
+    /// The socket below, to send half a message.
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        self.0.get_mut()
     }
 
     /// The next message; `None` when the server has ended the connection.

@@ -1,12 +1,15 @@
 //! The server as its admin and its browsers meet it: a real process, its command line, its HTTP and its WebSockets.
 
 mod abuse;
+mod canary;
 mod http;
 mod join;
 mod memory;
 mod notice;
+mod person;
 mod rules;
 mod server;
+mod traces;
 mod whip;
 
 use std::process::Command;

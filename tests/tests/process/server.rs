@@ -71,13 +71,16 @@ impl Server {
         let mut server =
             Server { child, directory, http, admin, account: String::new(), password: String::new(), said };
         let deadline = Instant::now() + SOON;
-        while server.password.is_empty() {
+        // The last of the lines for people.
+        let mut is_up = false;
+        while !is_up {
             let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
-                panic!("no password line; the server said: {}", server.said());
+                panic!("no admin line; the server said: {}", server.said());
             };
             match line.split_once(": ") {
                 Some(("account", account)) => server.account = account.to_owned(),
                 Some(("password", password)) => server.password = password.to_owned(),
+                Some(("admin", _)) => is_up = true,
                 _ => {}
             }
         }
@@ -119,6 +122,10 @@ impl Server {
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
         wait_for("the server to end", || child.try_wait().expect("it is our child"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn resident_bytes(&self) -> u64 {

@@ -3,10 +3,11 @@
 use crate::source::{Source, has_word, line_of, positions_of_word, rust};
 
 /// What a room of the data plane may use of the others; `lib` and `worker` join them and may use everything.
-const DATAPLANE: [(&str, &[&str]); 13] = [
+const DATAPLANE: [(&str, &[&str]); 14] = [
     ("id", &[]),
     ("counters", &[]),
     ("probe", &[]),
+    ("remains", &[]),
     ("wire", &["id"]),
     ("egress", &["id"]),
     ("io", &["id", "config", "counters", "egress"]),
@@ -14,7 +15,7 @@ const DATAPLANE: [(&str, &[&str]); 13] = [
     ("sfu", &["id", "config", "counters", "egress", "wire", "link"]),
     ("link", &["id", "counters", "io::IoCounters", "sfu::ice", "sfu::transport", "wire::ext"]),
     ("config", &["id", "io::IoChoice"]),
-    ("door", &["counters", "io::Waker", "io::yield_to_media", "sfu"]),
+    ("door", &["counters", "io::Waker", "io::memory", "io::yield_to_media", "sfu"]),
     ("pace", &["config"]),
     ("rooms", &["id", "config", "counters", "door", "egress", "wire", "link", "sfu"]),
     // The data plane on the simulated network is a second `lib`.
@@ -51,8 +52,10 @@ const FACE: &[&str] = &[
     "io::IoChoice",
     "io::IoCounters",
     "io::TRAIN_CLASSES",
+    "io::memory",
     "link",
     "probe",
+    "remains",
     "sfu::ice::IceCredentials",
     "sfu::transport",
     "wire::ext::ExtensionIds",

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::digest;
+use aws_lc_rs::iv::FixedLength;
 use dimpl::{Dtls, DtlsCertificate, Output, SrtpProfile};
 use webrtc_srtp::context::Context;
 use webrtc_srtp::protection_profile::ProtectionProfile;
@@ -65,6 +67,7 @@ struct Keys {
     tx_rtp: Option<Context>,
     tx_rtcp: Context,
     rx: Context,
+    secrets: Vec<Vec<u8>>,
 }
 
 impl Secure {
@@ -164,6 +167,11 @@ impl Secure {
         self.keys.as_mut()?.rx.decrypt_rtcp(datagram).ok().map(|bytes| bytes.to_vec())
     }
 
+    /// Everything that nobody else may have: master keys, and the session keys and salts of both ways (RFC 3711 §4.3).
+    pub fn secrets(&self) -> &[Vec<u8>] {
+        self.keys.as_ref().map_or(&[], |keys| &keys.secrets)
+    }
+
     pub fn next_timeout(&self) -> Option<Instant> {
         self.timer
     }
@@ -228,12 +236,32 @@ impl Keys {
         };
         let client = || context(client_key, client_salt);
         let server = || context(server_key, server_salt);
-        if active {
-            Keys { tx_rtp: Some(client()), tx_rtcp: client(), rx: server() }
-        } else {
-            Keys { tx_rtp: Some(server()), tx_rtcp: server(), rx: client() }
+        let mut secrets = vec![client_key.to_vec(), server_key.to_vec()];
+        for (key, salt) in [(client_key, client_salt), (server_key, server_salt)] {
+            let session = |label, len| session_secret(key, &salt[..profile.salt_len()], label, len);
+            for label in [0, 3] {
+                secrets.push(session(label, profile.key_len()));
+                secrets.push(session(label + 2, profile.salt_len()));
+            }
         }
+        let (tx_rtp, tx_rtcp, rx) =
+            if active { (client(), client(), server()) } else { (server(), server(), client()) };
+        Keys { tx_rtp: Some(tx_rtp), tx_rtcp, rx, secrets }
     }
+}
+
+/// The pseudo-random function of SRTP (RFC 3711 §4.3.3).
+fn session_secret(master_key: &[u8], master_salt: &[u8], label: u8, len: usize) -> Vec<u8> {
+    let algorithm = if master_key.len() == 16 { &AES_128 } else { &AES_256 };
+    let mut iv = [0; 16];
+    iv[..master_salt.len()].copy_from_slice(master_salt);
+    iv[7] ^= label;
+    let mut out = vec![0; len];
+    UnboundCipherKey::new(algorithm, master_key)
+        .and_then(EncryptingKey::ctr)
+        .and_then(|key| key.less_safe_encrypt(&mut out, EncryptionContext::Iv128(FixedLength::from(&iv))))
+        .expect("the key is as long as the algorithm says");
+    out
 }
 
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

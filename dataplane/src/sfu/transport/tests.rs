@@ -457,7 +457,7 @@ impl Call {
         match self.server.on_dtls(self.now, &path(port), datagram.len()) {
             Ok(fingerprint) => {
                 let (seat, path) = (self.seat, path(port));
-                let note = Note::Datagram { seat, path, fingerprint, bytes: datagram.into() };
+                let note = Note::Datagram { seat, path: Box::new(path), fingerprint, bytes: datagram.into() };
                 self.doorman.on_note(self.now, note);
                 self.hear();
             }
