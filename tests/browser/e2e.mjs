@@ -7,7 +7,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { click, fill, launch, missing, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, ADDRESS, startServer } from './server.mjs';
+import { ACCOUNT, ADDRESS, startCapture, startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
 
@@ -17,10 +17,14 @@ const PASSWORD = 'canarypassword-0815';
 const NAMES = { ada: 'Adacanary Lovelace', bea: 'Beacanary Bär', kai: 'Kaicanary Müller', eve: 'Evecanary Late', max: 'Maxcanary Short' };
 const CHAT = { ada: 'canarychat von Ada <b>&amp;</b>', kai: 'canarychat from Kai' };
 const CLIENTS = ['10.99.0.2', '10.99.0.3'];
+// What browsers ask for themselves before any page is open, without an answer here.
+const BROWSERS_OWN = /(^|\.)(google\.com|googleapis\.com|gstatic\.com|mozilla\.(com|net|org)|firefox\.com|mozgcp\.net)$/;
 const STORED = ['canarystored'];
 
 /** @type {Awaited<ReturnType<typeof startServer>>} */
 let server;
+/** @type {Awaited<ReturnType<typeof startCapture>>} */
+let capture;
 let chromium, firefox;
 let organizer, link;
 /** Tabs by the name of the person in them. */
@@ -32,6 +36,7 @@ describe(`a conference over ${io}`, () => {
   before(async () => {
     assert.deepEqual(missing(), [], 'these programs are missing');
     server = await startServer({ io });
+    capture = await startCapture([PASSWORD, ROOM, ...Object.values(NAMES), ...Object.values(CHAT), 'ice-ufrag']);
     [chromium, firefox] = await Promise.all([launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM }), launch('firefox')]);
     organizer = await openTab(chromium);
     for (const [name, browser] of Object.entries({ ada: chromium, bea: chromium, kai: firefox })) people[name] = await openTab(browser);
@@ -39,6 +44,7 @@ describe(`a conference over ${io}`, () => {
 
   after(async () => {
     await Promise.all([chromium?.close(), firefox?.close()]);
+    await capture?.stop();
     await server?.stop();
   }, { timeout: 30_000 });
 
@@ -169,6 +175,52 @@ describe(`a conference over ${io}`, () => {
       await until('two tiles of others', () => page.evaluate(() => tilesOfOthers().length === 2));
     }
     assert.deepEqual(await descriptions(), before);
+  });
+
+  step('on the wire there are the clients and the server, and no word in the clear', async () => {
+    const { packets, flows, names, seen } = await capture.stop();
+    assert.ok(packets > 1_000, `${packets} packets were looked at`);
+    assert.deepEqual(seen, [], 'words in the clear');
+    // Neighbours finding each other is not a conversation: link-local IPv6 comes with every interface.
+    const conversations = flows.filter(([protocol, from]) => !(protocol === 'icmpv6' || from.startsWith('fe80:') || from === '::'));
+    const ours = ([protocol, from, fromPort, to, toPort]) => {
+      const [client, port] = to === ADDRESS ? [from, toPort] : [to, fromPort];
+      const known = CLIENTS.includes(client) && (to === ADDRESS || from === ADDRESS);
+      // A tab that is closed answers late packets with ICMP.
+      const ports = { tcp: port === 8443, udp: port >= 10_000 && port < 10_004, icmp: true };
+      return known && ports[protocol];
+    };
+    assert.deepEqual(conversations.filter((flow) => !ours(flow)), [], 'no client to client, no STUN elsewhere');
+    assert.deepEqual(names.filter((name) => !BROWSERS_OWN.test(name)), [], 'no name was asked for');
+    for (const client of CLIENTS) {
+      for (const protocol of ['tcp', 'udp']) assert.ok(conversations.some(([of, from]) => of === protocol && from === client), `${client} ${protocol}`);
+    }
+  });
+
+  step('the notice is one click away, in the language of the page', async () => {
+    const links = ({ page }) => page.evaluate(() => [...document.querySelectorAll('a[href^="/privacy"]')]
+      .filter((link) => link.getClientRects().length > 0).map((link) => [link.getAttribute('href'), document.documentElement.lang]));
+    const door = await openTab(chromium);
+    await door.page.goto(link);
+    await door.page.waitForSelector(testid('join'), { visible: true });
+    assert.match(await door.page.evaluate(() => document.body.innerText), /§ 201/, 'who joins is told about recording');
+    const closing = await openTab(chromium);
+    await closing.page.goto(new URL('/bye', server.url).href);
+    for (const [where, tab] of Object.entries({ welcome: organizer, door, call: people.ada, closing })) {
+      await until(`a link on the page: ${where}`, async () => {
+        const found = await links(tab);
+        return found.length > 0 && found.every(([href, language]) => href === `/privacy?lang=${language}`) || found;
+      });
+    }
+    await closing.page.goto(new URL('/privacy?lang=de', server.url).href);
+    await closing.page.setViewport({ width: 390, height: 844 });
+    assert.equal(await closing.page.evaluate(() => document.documentElement.lang), 'de');
+    assert.ok(await closing.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it fits a phone');
+    assert.equal(await closing.page.evaluate(() => document.scripts.length), 0);
+    for (const tab of [door, closing]) {
+      assert.deepEqual(tab.complaints, []);
+      await tab.page.close();
+    }
   });
 
   step('nobody is told an address of anybody else', async () => {

@@ -14,6 +14,32 @@ const HOST = process.env.SAAL_NETNS_SERVER;
 export const ADDRESS = '10.99.0.1';
 export const ACCOUNT = 'organizer';
 
+/**
+ * Watches the wires to both clients, where they meet at the server's host.
+ * @param {string[]} words to look for in the clear
+ */
+export async function startCapture(words) {
+  const child = spawn('ip', ['netns', 'exec', HOST, 'python3', join(repository, 'tests/browser/capture.py'), ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let said = '';
+  const ended = new Promise((done) => child.on('close', done));
+  await new Promise((ready, failed) => {
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      said += text;
+      if (said.startsWith('ready')) ready();
+    });
+    child.on('error', failed);
+    ended.then(() => failed(new Error('the capture did not begin')));
+  });
+  return {
+    /** @returns {Promise<{ packets: number, flows: [string, string, number, string, number][], names: string[], seen: string[] }>} */
+    async stop() {
+      child.stdin.end();
+      await ended;
+      return JSON.parse(said.slice(said.indexOf('{')));
+    },
+  };
+}
+
 /** @param {{ io: 'uring' | 'mio' | 'auto', log?: string, media?: string }} options media: lines for that section */
 export async function startServer({ io, log = 'debug', media = '' }) {
   if (!HOST) throw new Error('run this through netns.sh');

@@ -1,7 +1,7 @@
 //! `saal compliance export`: what a data protection officer has to keep about this server, as Markdown: record of processing
 //! activities, measures, data flow, retention, and what an impact assessment starts from.
 
-use super::inventory::{CATEGORIES, Category, Function};
+use super::inventory::{CATEGORIES, Category, Function, Recipients};
 use super::{Language, Stamp, Text, text, words};
 use crate::config::{Config, LegalBasis};
 
@@ -134,6 +134,9 @@ fn record(paper: &mut Paper, config: &Config) {
             of_function(function).map(|category| category.recipients.name().to(language)).collect();
         recipients.sort_unstable();
         recipients.dedup();
+        if recipients.len() > 1 {
+            recipients.retain(|recipient| *recipient != Recipients::Nobody.name().to(language));
+        }
         let deadlines = of_function(function).map(|category| {
             format!("{}: {}", category.name.to(language), category.kept.says(config, language))
         });

@@ -257,8 +257,8 @@ fn glance(page: &mut Page, language: Language) {
             "Nothing is recorded. With the last person a room is deleted with all its data.",
         ),
         text(
-            "Ihre IP-Adresse kennt nur der Server, und nur, solange Sie da sind.",
-            "Your IP address is known to the server only, and only while you are there.",
+            "Niemand im Gespräch erfährt Ihre IP-Adresse; der Server kennt sie nur, solange Sie da sind.",
+            "Nobody in the meeting learns your IP address; the server knows it only while you are there.",
         ),
         text("Dritte bekommen nichts.", "Third parties get nothing."),
     ] {

@@ -282,3 +282,55 @@ fn fenced_lines(markdown: &str) -> impl Iterator<Item = &str> {
         shell
     })
 }
+
+/// Rows of the policy that docs/privacy.md has to answer.
+const POLICY_ROWS: u32 = 49;
+
+#[test]
+fn every_promise_names_the_files_that_keep_it_and_the_tests_that_prove_it() {
+    let document =
+        std::fs::read_to_string(root().join("docs/privacy.md")).expect("there is a docs/privacy.md");
+    let rust: Vec<String> = rust().iter().map(Source::test_code).collect();
+    let browser: Vec<Source> =
+        tracked().into_iter().filter(|source| source.path.starts_with("tests/browser/")).collect();
+    let mut broken = Vec::new();
+    let mut rows = BTreeSet::new();
+    for line in document.lines().filter(|line| line.starts_with("| SR-") || line.starts_with("| DS-")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [row, _, files, tests] = cells[..] else {
+            broken.push(format!("{line}: four cells"));
+            continue;
+        };
+        if !rows.insert(row.to_owned()) {
+            broken.push(format!("{row}: twice"));
+        }
+        let is_open = tests == "open";
+        let (files, tests) = (quoted(files), quoted(tests));
+        if files.is_empty() || (tests.is_empty() && !is_open) {
+            broken.push(format!("{row}: kept nowhere or proven by nothing"));
+        }
+        broken.extend(
+            files
+                .iter()
+                .filter(|file| !root().join(file).exists())
+                .map(|file| format!("{row}: there is no {file}")),
+        );
+        let exists = |test: &str| match test.split_once(": ") {
+            Some((file, name)) => browser.iter().any(|source| {
+                source.path.ends_with(&format!("/{file}")) && source.text.contains(&format!("'{name}'"))
+            }),
+            None => rust.iter().any(|code| has_word(code, &format!("fn {test}"))),
+        };
+        broken.extend(
+            tests.iter().filter(|test| !exists(test)).map(|test| format!("{row}: there is no test {test}")),
+        );
+    }
+    let missing = (1..=POLICY_ROWS).map(|row| format!("SR-{row:02}")).filter(|row| !rows.contains(row));
+    broken.extend(missing.map(|row| format!("{row} is missing")));
+    assert!(broken.is_empty(), "docs/privacy.md:\n{}", broken.join("\n"));
+}
+
+/// What stands in backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
