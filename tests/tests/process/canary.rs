@@ -258,7 +258,6 @@ fn nothing_is_left_in_memory(io: &str, seed: u64) {
         std::thread::park_timeout(Duration::from_millis(200));
         remains = watched.found(&server);
     }
-    println!("{io}: nothing is left after {:?}", left.elapsed());
 }
 
 /// Where each of them is, for whoever has to find out why.
