@@ -59,6 +59,12 @@ pub enum Command {
         source: SourceKind,
         withheld: bool,
     },
+    /// While somebody objects, their audio level is neither used to find out who speaks nor passed on.
+    Object {
+        room: RoomId,
+        participant: ParticipantId,
+        objects: bool,
+    },
     Leave {
         room: RoomId,
         participant: ParticipantId,

@@ -142,6 +142,11 @@ impl Rooms {
                     room.withhold(key, source, withheld, &mut self.events);
                 }
             }
+            Command::Object { room, participant, objects } => {
+                if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
+                    room.object(key, objects, &mut self.events);
+                }
+            }
             Command::Leave { room, participant } => {
                 let Some(room_key) = self.room_ids.get(&room).copied() else { return };
                 let Some((_, key)) = find(&mut self.rooms, &self.room_ids, room, participant) else { return };
