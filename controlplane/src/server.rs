@@ -29,6 +29,7 @@ use crate::metrics;
 use crate::password::{Hashing, Password};
 use crate::privacy::Notices;
 use crate::random;
+use crate::receipt::Receipts;
 use crate::rooms::{self, ORGANIZERS_BEYOND_FULL, Rooms};
 use crate::site::Site;
 use crate::tls;
@@ -174,7 +175,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
     let server = Rc::new(Server {
         auth: Auth::new(accounts, site.is_secure()),
         hashing: Hashing::new().map_err(Failure::Runtime)?,
-        hall: Hall::new(media, Rooms::new(limits)),
+        hall: Hall::new(media, Rooms::new(limits), Receipts::new().map_err(Failure::Runtime)?),
         connections: RefCell::new(connections),
         whip: RefCell::new(whip),
         assets: web_dir.map_or(Assets::Embedded, Assets::Directory),

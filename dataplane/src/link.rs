@@ -65,6 +65,7 @@ pub enum Command {
         participant: ParticipantId,
         objects: bool,
     },
+    /// Always answered by [`Event::Left`].
     Leave {
         room: RoomId,
         participant: ParticipantId,
@@ -88,6 +89,11 @@ pub enum Event {
         room: RoomId,
         participant: ParticipantId,
         reason: Gone,
+    },
+    /// As asked for by [`Command::Leave`]: nothing of this participant is held any more.
+    Left {
+        room: RoomId,
+        participant: ParticipantId,
     },
     Refused {
         room: RoomId,

@@ -105,15 +105,16 @@ impl Speakers {
             return false;
         };
         let participant = voice.participant;
-        *voice =
-            Voice { source, participant, apart, loudness: 0.0, spoke: None, began: None, took: None };
+        *voice = Voice { source, participant, apart, loudness: 0.0, spoke: None, began: None, took: None };
         self.fill()
     }
 
     /// A packet of a microphone. Returns whether the holders changed.
     pub(crate) fn on_level(&mut self, now: Instant, source: Key<Source>, level: Option<AudioLevel>) -> bool {
         let loudness = level.map_or(UNKNOWN, |l| f32::from(127 - l.level.min(127)));
-        let Some(voice) = self.heard.iter_mut().find(|v| v.source == source && !v.apart) else { return false };
+        let Some(voice) = self.heard.iter_mut().find(|v| v.source == source && !v.apart) else {
+            return false;
+        };
         let weight = if loudness > voice.loudness { ATTACK } else { RELEASE };
         voice.loudness += (loudness - voice.loudness) * weight;
         if loudness >= SPEAKING {
