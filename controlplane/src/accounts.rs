@@ -77,24 +77,40 @@ impl Accounts {
     /// Replaces the password when the name exists.
     pub(crate) fn add(&mut self, name: &str, password: &Password) -> Result<(), String> {
         let hash = Hash::of(password)?;
-        self.known.retain(|(known, _)| known != name);
-        self.known.push((name.to_owned(), hash));
-        self.store()
+        let mut known = self.latest()?;
+        known.retain(|(known, _)| known != name);
+        known.push((name.to_owned(), hash));
+        self.store(known)
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Result<(), String> {
-        let before = self.known.len();
-        self.known.retain(|(known, _)| known != name);
-        if self.known.len() == before {
+        let mut known = self.latest()?;
+        let before = known.len();
+        known.retain(|(known, _)| known != name);
+        if known.len() == before {
             return Err(format!("there is no organizer named {name:?}"));
         }
-        self.store()
+        self.store(known)
     }
 
-    fn store(&self) -> Result<(), String> {
+    /// As the file is: somebody may have written it since it was read.
+    fn latest(&self) -> Result<Vec<(String, Hash)>, String> {
+        match &self.source {
+            Source::File { path, .. } => read(path),
+            Source::Memory => Ok(self.known.clone()),
+        }
+    }
+
+    /// What could not be written does not count.
+    fn store(&mut self, known: Vec<(String, Hash)>) -> Result<(), String> {
+        self.write(&known)?;
+        self.known = known;
+        Ok(())
+    }
+
+    fn write(&self, known: &[(String, Hash)]) -> Result<(), String> {
         let Source::File { path, .. } = &self.source else { return Ok(()) };
-        let organizer = self
-            .known
+        let organizer = known
             .iter()
             .map(|(name, hash)| Organizer { name: name.clone(), hash: hash.as_phc().to_owned() })
             .collect();
@@ -164,6 +180,21 @@ mod tests {
         accounts.remove("ada").unwrap();
         assert_eq!(Accounts::open(&path).unwrap().names().collect::<Vec<_>>(), ["bob"]);
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_removal_leaves_what_somebody_else_has_written_meanwhile() {
+        let directory = std::env::temp_dir().join(format!("saal-accounts-{}", crate::random::u64()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("organizers.toml");
+        let mut of_server = Accounts::open(&path).unwrap();
+        of_server.add("ada", &Password::new("one")).unwrap();
+        Accounts::open(&path).unwrap().add("bob", &Password::new("two")).unwrap();
+        of_server.remove("ada").unwrap();
+        assert_eq!(of_server.names().collect::<Vec<_>>(), ["bob"]);
+        assert_eq!(Accounts::open(&path).unwrap().names().collect::<Vec<_>>(), ["bob"]);
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(of_server.remove("bob").is_err(), "nothing can be written");
     }
 
     #[test]

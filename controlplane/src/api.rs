@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::auth::SignIn;
+use crate::auth::{Deletion, SignIn};
 use crate::http::{Answer, error, json as json_answer, method_not_allowed, percent_encoded, room_name};
 use crate::limit::ClientAddr;
 use crate::log;
@@ -32,6 +32,12 @@ use crate::signal::socket;
 #[serde(deny_unknown_fields)]
 struct Credentials {
     account: String,
+    password: Password,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmation {
     password: Password,
 }
 
@@ -72,6 +78,14 @@ pub(crate) async fn answer(
             json_answer(StatusCode::OK, &json!({ "account": server.auth.account(headers) }))
         }
         (["session"], _) => method_not_allowed("GET, HEAD"),
+        (["receipt-key"], &Method::GET | &Method::HEAD) => {
+            let public_key = server.hall.receipts.public_key();
+            json_answer(StatusCode::OK, &json!({ "algorithm": "Ed25519", "public_key": public_key }))
+        }
+        (["receipt-key"], _) => method_not_allowed("GET, HEAD"),
+        (["account"], &Method::GET | &Method::HEAD) => own_account(server, headers),
+        (["account"], &Method::DELETE) => delete_account(server, request, client).await,
+        (["account"], _) => method_not_allowed("GET, HEAD, DELETE"),
         (["rooms"], &Method::POST) => open_room(server, request).await,
         (["rooms"], _) => method_not_allowed("POST"),
         (["rooms", name], &Method::DELETE) => close_room(server, headers, name),
@@ -105,6 +119,42 @@ async fn login(server: &Server, request: Request<Incoming>, client: ClientAddr) 
         SignIn::WrongCredentials => error(StatusCode::UNAUTHORIZED, "wrong-credentials"),
         SignIn::TooManyAttempts => error(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
         SignIn::Busy => error(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+    }
+}
+
+/// What is held on the organizer who asks.
+fn own_account(server: &Server, headers: &HeaderMap) -> Answer {
+    let Some(account) = server.auth.account(headers) else {
+        return error(StatusCode::UNAUTHORIZED, "sign-in");
+    };
+    let rooms = server.hall.rooms(|rooms| rooms.opened_by(&account));
+    let room = |(name, participants): (String, usize)| json!({ "name": name, "participants": participants });
+    let rooms: Vec<_> = rooms.into_iter().map(room).collect();
+    json_answer(StatusCode::OK, &json!({ "account": account, "rooms": rooms }))
+}
+
+/// An organizer deletes their own account; the password is asked once more, because a session may be somebody else's hand.
+async fn delete_account(server: &Server, request: Request<Incoming>, client: ClientAddr) -> Answer {
+    let headers = request.headers().clone();
+    let Some(account) = server.auth.account(&headers) else {
+        return error(StatusCode::UNAUTHORIZED, "sign-in");
+    };
+    let Confirmation { password } = match body(request).await {
+        Ok(confirmation) => confirmation,
+        Err(answer) => return answer,
+    };
+    if password.expose().len() > Password::LEN_MAX {
+        return error(StatusCode::UNAUTHORIZED, "wrong-credentials");
+    }
+    match server.auth.delete(&server.hashing, client, &account, password).await {
+        Deletion::Done => {
+            server.hall.with(|rooms| rooms.close_all(&account));
+            no_content(&server.auth.sign_out(&headers))
+        }
+        Deletion::WrongPassword => error(StatusCode::UNAUTHORIZED, "wrong-credentials"),
+        Deletion::TooManyAttempts => error(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts"),
+        Deletion::Busy => error(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        Deletion::NotStored => error(StatusCode::SERVICE_UNAVAILABLE, "not-stored"),
     }
 }
 

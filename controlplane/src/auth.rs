@@ -32,6 +32,15 @@ struct Session {
     expires: Instant,
 }
 
+pub(crate) enum Deletion {
+    Done,
+    WrongPassword,
+    TooManyAttempts,
+    Busy,
+    /// The accounts file cannot be written.
+    NotStored,
+}
+
 pub(crate) enum SignIn {
     /// The value of `Set-Cookie`.
     Welcome(Zeroizing<String>),
@@ -100,6 +109,43 @@ impl Auth {
                 SignIn::WrongCredentials
             }
             (Err(_), _) => SignIn::Busy,
+        }
+    }
+
+    /// Deletes an account whose owner, being signed in, has given the password once more. Its sessions end.
+    pub(crate) async fn delete(
+        &self,
+        hashing: &Hashing,
+        client: ClientAddr,
+        account: &str,
+        password: Password,
+    ) -> Deletion {
+        let now = Instant::now();
+        let (by_client, by_account) = (Key::Client(client), Key::Name(account.as_bytes()));
+        if self.per_client.borrow_mut().is_spent(now, &by_client)
+            || self.per_account.borrow_mut().is_spent(now, &by_account)
+        {
+            return Deletion::TooManyAttempts;
+        }
+        self.per_client.borrow_mut().charge(now, &by_client);
+        self.per_account.borrow_mut().charge(now, &by_account);
+        let hash = self.accounts.borrow().hash_of(account);
+        let verified = match hashing.turn().await {
+            Ok(turn) => turn.verify(password, hash).await,
+            Err(overloaded) => Err(overloaded),
+        };
+        match verified {
+            Ok(true) => {
+                self.per_client.borrow_mut().refund(&by_client);
+                self.per_account.borrow_mut().refund(&by_account);
+                if self.accounts.borrow_mut().remove(account).is_err() {
+                    return Deletion::NotStored;
+                }
+                self.sessions.borrow_mut().retain(|_, session| session.account != account);
+                Deletion::Done
+            }
+            Ok(false) => Deletion::WrongPassword,
+            Err(_) => Deletion::Busy,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind};
@@ -13,14 +13,18 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::limit::{ClientAddr, Key, Table};
 use crate::media::{Media, News};
 use crate::names::RoomKey;
-use crate::rooms::{Admitted, Entry, Join, Open, OpenError, Output, Pictures, Rooms, State};
+use crate::receipt::{Receipts, Stay};
+use crate::rooms::{Admitted, Departed, Entry, Join, Open, OpenError, Output, Pictures, Rooms, State};
 use crate::signal::message::{GoneReason, MediaState, Refused, ServerMessage};
 
 /// Rooms, their sockets and their workers.
 pub(crate) struct Hall {
     pub(crate) media: Media,
+    pub(crate) receipts: Receipts,
     rooms: RefCell<Rooms>,
     members: RefCell<HashMap<ParticipantId, Member>>,
+    /// Who has gone from the rooms and perhaps not from the data plane yet.
+    leaving: RefCell<HashMap<ParticipantId, Leaving>>,
     failures: RefCell<Failures>,
     refusals: Cell<[u64; Refused::ALL.len()]>,
     videos_refused: Cell<u64>,
@@ -29,14 +33,31 @@ pub(crate) struct Hall {
 /// A participant's way out, and whether the data plane knows them.
 struct Member {
     outbox: mpsc::Sender<Note>,
+    room: RoomId,
     has_media: bool,
+    /// Set when they have left: they get a receipt.
+    departed: Option<Departed>,
+}
+
+/// Their connection ends with this.
+struct Leaving {
+    outbox: mpsc::Sender<Note>,
+    room: RoomId,
+    stay: Stay,
 }
 
 /// What a session has to pass on to its socket. The end of the channel means: say goodbye.
 pub(crate) enum Note {
     Say(Utf8Bytes),
-    SlotShows { slot: SlotIndex, source: Option<(ParticipantId, SourceKind)> },
-    Publish { pictures: Pictures },
+    /// The last note of all.
+    Receipt(Utf8Bytes),
+    SlotShows {
+        slot: SlotIndex,
+        source: Option<(ParticipantId, SourceKind)>,
+    },
+    Publish {
+        pictures: Pictures,
+    },
     Admitted(Box<Admitted>),
 }
 
@@ -51,17 +72,22 @@ struct Failures {
 /// notes for each to whoever let them in.
 const OUTBOX_MAX: usize = 2048;
 
+/// A worker answers within its turn. One that does not makes nobody wait: they go without a receipt.
+const LEAVING_WITHIN: Duration = Duration::from_secs(2);
+
 /// Refused joins per minute: of a campus behind one address, and of one name, existing or not.
 const FAILURES_PER_CLIENT: u16 = 60;
 const FAILURES_PER_ROOM: u16 = 120;
 const WINDOW: Duration = Duration::from_secs(60);
 
 impl Hall {
-    pub(crate) fn new(media: Media, rooms: Rooms) -> Hall {
+    pub(crate) fn new(media: Media, rooms: Rooms, receipts: Receipts) -> Hall {
         Hall {
             media,
+            receipts,
             rooms: RefCell::new(rooms),
             members: RefCell::default(),
+            leaving: RefCell::default(),
             failures: RefCell::new(Failures {
                 per_client: Table::new(FAILURES_PER_CLIENT, WINDOW),
                 per_room: Table::new(FAILURES_PER_ROOM, WINDOW),
@@ -83,10 +109,11 @@ impl Hall {
     }
 
     pub(crate) fn join(&self, join: Join) -> Result<(Entry, mpsc::Receiver<Note>), Refused> {
-        let participant = join.participant;
+        let (room, participant) = (join.room, join.participant);
         let entry = self.rooms.borrow_mut().join(Instant::now(), join)?;
         let (outbox, notes) = mpsc::channel(OUTBOX_MAX);
-        self.members.borrow_mut().insert(participant, Member { outbox, has_media: false });
+        let member = Member { outbox, room, has_media: false, departed: None };
+        self.members.borrow_mut().insert(participant, member);
         self.settle();
         Ok((entry, notes))
     }
@@ -206,6 +233,16 @@ impl Hall {
                 self.say(participant, &ServerMessage::Refused { reason: Refused::Busy });
                 self.with(|rooms| rooms.leave(participant));
             }
+            News::Left(participant) => {
+                if let Some(leaving) = self.leaving.borrow_mut().remove(&participant) {
+                    self.give_receipt(&leaving.outbox, &leaving.stay);
+                }
+            }
+            News::RoomClosed(room) => {
+                for (_, leaving) in self.leaving.borrow_mut().extract_if(|_, leaving| leaving.room == room) {
+                    self.give_receipt(&leaving.outbox, &leaving.stay);
+                }
+            }
             News::SlotShows { participant, slot, source } => {
                 self.pass(participant, Note::SlotShows { slot, source });
             }
@@ -216,6 +253,7 @@ impl Hall {
     pub(crate) fn on_timeout(&self, now: Instant) {
         self.with(|rooms| rooms.on_timeout(now));
         self.media.on_timeout();
+        self.leaving.borrow_mut().retain(|_, leaving| now < leaving.stay.left + LEAVING_WITHIN);
         let mut failures = self.failures.borrow_mut();
         failures.per_client.turn(now);
         failures.per_room.turn(now);
@@ -242,9 +280,12 @@ impl Hall {
                 Output::Admit { participant, admitted } => {
                     self.pass(participant, Note::Admitted(Box::new(admitted)));
                 }
-                Output::Dismiss { participant } => {
-                    self.members.borrow_mut().remove(&participant);
+                Output::Receipt { participant, departed } => {
+                    if let Some(member) = self.members.borrow_mut().get_mut(&participant) {
+                        member.departed = Some(departed);
+                    }
                 }
+                Output::Dismiss { participant } => self.dismiss(participant),
                 Output::Leave { room, participant } => {
                     let has_media =
                         self.members.borrow().get(&participant).is_some_and(|member| member.has_media);
@@ -256,8 +297,32 @@ impl Hall {
                 Output::Withhold { room, participant, source, withheld } => {
                     self.media.withhold(room, participant, source, withheld);
                 }
+                Output::Object { room, participant, objects } => {
+                    self.media.object(room, participant, objects)
+                }
                 Output::CloseRoom { room } => self.close(room),
             }
+        }
+    }
+
+    /// The connection ends when both planes have forgotten the participant, the receipt being its last word.
+    fn dismiss(&self, participant: ParticipantId) {
+        let Some(member) = self.members.borrow_mut().remove(&participant) else { return };
+        let Member { outbox, room, has_media, departed } = member;
+        let Some(departed) = departed else { return };
+        let stay = Stay { departed, left: Instant::now(), had_media: has_media };
+        if has_media {
+            self.leaving.borrow_mut().insert(participant, Leaving { outbox, room, stay });
+        } else {
+            self.give_receipt(&outbox, &stay);
+        }
+    }
+
+    fn give_receipt(&self, outbox: &mpsc::Sender<Note>, stay: &Stay) {
+        // Whoever has closed the connection wants none.
+        if !outbox.is_closed() {
+            let receipt = self.receipts.issue(stay, Instant::now(), SystemTime::now());
+            let _ = outbox.try_send(Note::Receipt(text_of(&receipt)));
         }
     }
 
@@ -275,8 +340,8 @@ impl Hall {
             Err(TrySendError::Full(_)) => {
                 // A closed channel, but a member still: `has_media` is needed when the session leaves.
                 let (closed, _) = mpsc::channel(1);
-                let has_media = member.has_media;
-                members.insert(participant, Member { outbox: closed, has_media });
+                let Member { room, has_media, departed, .. } = *member;
+                members.insert(participant, Member { outbox: closed, room, has_media, departed });
             }
         }
     }
@@ -326,7 +391,7 @@ mod tests {
             rooms_max: 10,
             rooms_per_organizer_max: 10,
         };
-        let hall = Hall::new(media, Rooms::new(limits));
+        let hall = Hall::new(media, Rooms::new(limits), Receipts::new().unwrap());
         let name = RoomName::new("hall").unwrap();
         hall.open(Open {
             room: ROOM,

@@ -213,6 +213,12 @@ impl Bucket {
         self.tokens -= 1.0;
         true
     }
+
+    /// How many could be taken.
+    pub(crate) fn left(&self, now: Instant) -> u16 {
+        let mut at_now = *self;
+        std::iter::from_fn(|| at_now.take(now).then_some(())).take(usize::from(u16::MAX)).count() as u16
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,15 @@ pub(crate) enum News {
     Connected(ParticipantId),
     Gone(ParticipantId, Gone),
     Refused(ParticipantId),
-    SlotShows { participant: ParticipantId, slot: SlotIndex, source: Option<(ParticipantId, SourceKind)> },
+    /// The data plane has forgotten a participant who left.
+    Left(ParticipantId),
+    /// ... or a whole room.
+    RoomClosed(RoomId),
+    SlotShows {
+        participant: ParticipantId,
+        slot: SlotIndex,
+        source: Option<(ParticipantId, SourceKind)>,
+    },
     Speakers(RoomId, Vec<ParticipantId>),
 }
 
@@ -199,6 +207,10 @@ impl Media {
         self.tell(room, Command::Withhold { room, participant, source, withheld });
     }
 
+    pub(crate) fn object(&self, room: RoomId, participant: ParticipantId, objects: bool) {
+        self.tell(room, Command::Object { room, participant, objects });
+    }
+
     /// What an event means to others; a snapshot goes to whoever asked for it.
     pub(crate) fn on_event(&self, worker: WorkerId, event: Event) -> Option<News> {
         match event {
@@ -213,7 +225,8 @@ impl Media {
                 Some(News::SlotShows { participant, slot, source })
             }
             Event::Speakers { room, speakers } => Some(News::Speakers(room, speakers)),
-            Event::RoomClosed { .. } => None,
+            Event::Left { participant, .. } => Some(News::Left(participant)),
+            Event::RoomClosed { room } => Some(News::RoomClosed(room)),
             Event::Load { busy_percent } => {
                 let mut table = self.table.borrow_mut();
                 table.workers.get_mut(usize::from(worker.0))?.load.on_report(busy_percent);

@@ -6,6 +6,7 @@
 
 mod door;
 mod moderation;
+mod rights;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use crate::random;
 use crate::signal::message::{EndReason, Id, Kind, Person, Refused, ServerMessage};
 
 pub(crate) use door::{Admitted, Entry, Join, ORGANIZERS_BEYOND_FULL};
+pub(crate) use rights::{Departed, Wishes};
 
 use door::Waiting;
 use moderation::RoomRules;
@@ -77,11 +79,15 @@ struct Participant {
     name: String,
     kind: Kind,
     organizer: bool,
+    joined: Instant,
     state: State,
+    wishes: Wishes,
     /// By an organizer; by [`SourceKind`].
     blocked: [bool; SourceKind::ALL.len()],
     mark: Mark,
     chat: Bucket,
+    /// Relayed so far; each line's number is its name.
+    chat_lines: u32,
 }
 
 /// What a participant has switched on.
@@ -124,6 +130,11 @@ pub(crate) enum Output {
     Dismiss {
         participant: ParticipantId,
     },
+    /// The participant is gone and has a receipt coming, before they are dismissed.
+    Receipt {
+        participant: ParticipantId,
+        departed: Departed,
+    },
     /// The pictures of the room have changed: for those who cannot ask for them.
     Publish {
         to: Vec<ParticipantId>,
@@ -144,6 +155,12 @@ pub(crate) enum Output {
         participant: ParticipantId,
         source: SourceKind,
         withheld: bool,
+    },
+    /// To being detected as a speaker.
+    Object {
+        room: RoomId,
+        participant: ParticipantId,
+        objects: bool,
     },
     CloseRoom {
         room: RoomId,
@@ -238,15 +255,17 @@ impl Rooms {
         self.outputs.push_back(Output::Tell { to, message });
     }
 
-    /// Lines above the rate are not relayed, nor those of guests where only organizers write.
+    /// Lines above the rate are not relayed, nor those of somebody who pauses, nor of guests where only organizers write.
     pub(crate) fn chat(&mut self, now: Instant, participant: ParticipantId, text: String) {
         let Some((_, room, index)) = self.find(participant) else { return };
         let may = room.rules.chat || room.people[index].organizer;
         let person = &mut room.people[index];
-        if !may || !person.chat.take(now) {
+        if !may || person.wishes.paused || !person.chat.take(now) {
             return;
         }
-        let message = ServerMessage::Chat { from: Id(participant), name: person.name.clone(), text };
+        person.chat_lines += 1;
+        let (name, line) = (person.name.clone(), person.chat_lines);
+        let message = ServerMessage::Chat { from: Id(participant), name, text, line };
         let to = room.everybody();
         self.outputs.push_back(Output::Tell { to, message });
     }
@@ -264,11 +283,13 @@ impl Rooms {
             return;
         }
         let Some((id, room, index)) = self.find(participant) else { return };
-        let State { camera, screen, .. } = room.people.remove(index).state;
+        let person = room.people.remove(index);
+        let State { camera, screen, .. } = person.state;
         let to = room.everybody();
         self.room_of.remove(&participant);
         self.totals.participants_left += 1;
         self.outputs.push_back(Output::Leave { room: id, participant });
+        self.outputs.extend(person.receipt());
         self.outputs.push_back(Output::Dismiss { participant });
         if to.is_empty() {
             self.destroy(id);
@@ -358,10 +379,7 @@ impl Rooms {
     }
 
     pub(crate) fn state(&self, participant: ParticipantId) -> State {
-        let people =
-            self.room_of.get(&participant).and_then(|id| self.rooms.get(id)).map(|room| &room.people);
-        let person = people.and_then(|people| people.iter().find(|person| person.id == participant));
-        person.map_or_else(State::default, |person| person.state)
+        self.look(participant).map_or_else(State::default, |person| person.state)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -399,11 +417,13 @@ impl Rooms {
     fn end_room(&mut self, id: RoomId, reason: EndReason) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
         let to = room.everybody();
-        room.people.clear();
-        self.outputs.push_back(Output::Tell { to: to.clone(), message: ServerMessage::Ended { reason } });
-        for participant in to {
+        let people = std::mem::take(&mut room.people);
+        self.outputs.push_back(Output::Tell { to, message: ServerMessage::Ended { reason } });
+        for person in people {
+            let participant = person.id;
             self.room_of.remove(&participant);
             self.totals.participants_left += 1;
+            self.outputs.extend(person.receipt());
             self.outputs.push_back(Output::Dismiss { participant });
         }
         self.destroy(id);
@@ -434,7 +454,7 @@ impl Room {
                 .filter(move |&source| state.is_on(source))
                 .map(move |source| (id, source))
         };
-        self.people.iter().flat_map(both).collect()
+        self.people.iter().filter(|person| !person.wishes.paused).flat_map(both).collect()
     }
 
     /// The smallest that nobody of this kind has: a stream that comes back is the same one to those who watch.
@@ -452,7 +472,8 @@ impl Participant {
         let (id, name, kind, organizer) = (Id(self.id), self.name.clone(), self.kind, self.organizer);
         let blocked = SourceKind::ALL.into_iter().filter(|&source| self.blocked[source as usize]);
         let blocked = blocked.map(Into::into).collect();
-        Person { id, name, kind, organizer, microphone, camera, screen, hand, blocked }
+        let paused = self.wishes.paused;
+        Person { id, name, kind, organizer, microphone, camera, screen, hand, blocked, paused }
     }
 }
 

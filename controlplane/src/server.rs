@@ -31,6 +31,7 @@ use crate::metrics;
 use crate::password::{Hashing, Password};
 use crate::privacy::Notices;
 use crate::random;
+use crate::receipt::Receipts;
 use crate::rooms::{self, ORGANIZERS_BEYOND_FULL, Rooms};
 use crate::self_check::{self, SelfCheck};
 use crate::site::Site;
@@ -180,7 +181,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
     let server = Rc::new(Server {
         auth: Auth::new(accounts, journal, site.is_secure()),
         hashing: Hashing::new().map_err(Failure::Runtime)?,
-        hall: Hall::new(media, Rooms::new(limits)),
+        hall: Hall::new(media, Rooms::new(limits), Receipts::new().map_err(Failure::Runtime)?),
         connections: RefCell::new(connections),
         whip: RefCell::new(whip),
         self_check: SelfCheck::default(),

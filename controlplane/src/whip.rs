@@ -272,7 +272,7 @@ async fn attend(
     while let Some(note) = notes.recv().await {
         match note {
             Note::Publish { pictures } => tell(screens.show(&pictures)),
-            Note::Say(_) | Note::SlotShows { .. } | Note::Admitted(_) => {}
+            Note::Say(_) | Note::Receipt(_) | Note::SlotShows { .. } | Note::Admitted(_) => {}
         }
     }
     server.hall.with(|rooms| rooms.leave(participant));

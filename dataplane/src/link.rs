@@ -59,6 +59,13 @@ pub enum Command {
         source: SourceKind,
         withheld: bool,
     },
+    /// While somebody objects, their audio level is neither used to find out who speaks nor passed on.
+    Object {
+        room: RoomId,
+        participant: ParticipantId,
+        objects: bool,
+    },
+    /// Always answered by [`Event::Left`].
     Leave {
         room: RoomId,
         participant: ParticipantId,
@@ -82,6 +89,11 @@ pub enum Event {
         room: RoomId,
         participant: ParticipantId,
         reason: Gone,
+    },
+    /// As asked for by [`Command::Leave`]: nothing of this participant is held any more.
+    Left {
+        room: RoomId,
+        participant: ParticipantId,
     },
     Refused {
         room: RoomId,

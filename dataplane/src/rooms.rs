@@ -145,10 +145,18 @@ impl Rooms {
                     room.withhold(key, source, withheld, &mut self.events);
                 }
             }
+            Command::Object { room, participant, objects } => {
+                if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
+                    room.object(key, objects, &mut self.events);
+                }
+            }
             Command::Leave { room, participant } => {
-                let Some(room_key) = self.room_ids.get(&room).copied() else { return };
-                let Some((_, key)) = find(&mut self.rooms, &self.room_ids, room, participant) else { return };
-                self.remove(Seat { room: room_key, participant: key }, now);
+                let room_key = self.room_ids.get(&room).copied();
+                let found = find(&mut self.rooms, &self.room_ids, room, participant).map(|(_, key)| key);
+                if let (Some(room), Some(participant)) = (room_key, found) {
+                    self.remove(Seat { room, participant }, now);
+                }
+                self.events.push_back(Event::Left { room, participant });
             }
             Command::Snapshot { .. } | Command::Shutdown => {}
         }

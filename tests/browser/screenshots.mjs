@@ -137,6 +137,17 @@ async function photograph(viewport) {
   await press('people');
   await shoot('people');
   await click(page, 'people-close');
+  await press('my-data');
+  await until('what is held', () => page.$eval(testid('data-facts'), (facts) => facts.childElementCount > 5));
+  await shoot('my-data');
+  await page.$eval(testid('leave-erase'), (leave) => leave.scrollIntoView({ block: 'center' }));
+  await shoot('my-data-more');
+  await click(page, 'data-close');
+  await click(others.mira, 'my-data');
+  await click(others.mira, 'pause');
+  await until('the pause', () => page.evaluate(() => document.querySelector('.is-paused') !== null));
+  await shoot('paused');
+  await click(others.mira, 'pause');
   await press('settings');
   await shoot('settings');
   await page.keyboard.press('Escape');
@@ -175,7 +186,12 @@ async function photograph(viewport) {
   await shoot('screen');
   await click(page, 'hang-up');
   await until('the closing page', async () => new URL(page.url()).pathname === '/bye');
-  await page.waitForSelector('.receipt.done');
+  await page.waitForSelector('[data-verdict="genuine"]');
   await shoot('bye');
+  await page.$eval(testid('receipt'), (receipt) => {
+    receipt.querySelector('details').open = true;
+    receipt.scrollIntoView();
+  });
+  await shoot('receipt');
   for (const tab of [...Object.values(others), page]) await tab.close();
 }

@@ -239,6 +239,12 @@ impl World {
         self.command(Command::Withhold { room, participant, source, withheld });
     }
 
+    /// Objects to being detected as a speaker, or no longer does.
+    pub fn object(&mut self, who: Who, objects: bool) {
+        let Seat { room, participant } = self.clients[who].seat;
+        self.command(Command::Object { room, participant, objects });
+    }
+
     pub fn leave(&mut self, who: Who) {
         let Seat { room, participant } = self.clients[who].seat;
         self.command(Command::Leave { room, participant });

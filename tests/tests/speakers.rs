@@ -117,6 +117,25 @@ fn speakers_are_listed_while_they_speak_and_not_longer() {
 }
 
 #[test]
+fn who_objects_to_being_detected_is_heard_but_never_listed() {
+    each_backend(|world| {
+        let (room, all, viewer) = six(world);
+        world.object(all[4], true);
+        set_level(world, all[4], 5);
+        world.until("who objects is heard", |world| is_heard(world, viewer, all[4]));
+        set_level(world, all[2], 25);
+        world.until("the other is listed", |world| world.speakers(room) == [world.id(all[2])]);
+        world.forget_received();
+        world.until("who objects is heard on", |world| world.received(viewer, all[4], Microphone) > 20);
+        assert_eq!(world.speakers(room), [world.id(all[2])]);
+        world.object(all[4], false);
+        world.until("who no longer objects is listed", |world| {
+            world.speakers(room).contains(&world.id(all[4]))
+        });
+    });
+}
+
+#[test]
 fn everybody_hears_the_others_and_never_themselves() {
     on_sim(|world| {
         let room = world.open_room();

@@ -285,10 +285,10 @@ pub(crate) const CATEGORIES: &[Category] = &[
         function: Function::Meetings,
         name: text("Was eingeschaltet ist und wer spricht", "What is switched on, and who speaks"),
         what: text(
-            "Ob Mikrofon, Kamera, Bildschirm an oder von der Organisation gesperrt sind und die Hand gehoben ist, und wie \
-             laut Ihr Mikrofon gerade ist.",
-            "Whether microphone, camera and screen are on or blocked by the organizers and the hand is raised, and how loud \
-             your microphone is at the moment.",
+            "Ob Mikrofon, Kamera, Bildschirm an oder von der Organisation gesperrt sind und die Hand gehoben ist, ob Sie \
+             angehalten haben, und wie laut Ihr Mikrofon gerade ist, wenn Sie dem nicht widersprechen.",
+            "Whether microphone, camera and screen are on or blocked by the organizers and the hand is raised, whether you \
+             have paused, and how loud your microphone is at the moment unless you object to that.",
         ),
         purpose: text(
             "den anderen zeigen, wer spricht, und die Stimmen auswählen, die alle hören",
@@ -298,8 +298,29 @@ pub(crate) const CATEGORIES: &[Category] = &[
         kept: Kept::Stay,
         recipients: Recipients::Room,
         held_in: &[
-            ("controlplane/src/rooms.rs", "Participant", &["state", "blocked"]),
-            ("dataplane/src/sfu/participant.rs", "Participant", &["withheld"]),
+            ("controlplane/src/rooms.rs", "Participant", &["state", "wishes", "blocked"]),
+            ("dataplane/src/sfu/participant.rs", "Participant", &["withheld", "objects"]),
+        ],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Ihr Aufenthalt", "Your stay"),
+        what: text(
+            "Seit wann Sie im Raum sind und wie viele Ihrer Nachrichten weitergeleitet wurden.",
+            "Since when you are in the room and how many of your messages have been passed on.",
+        ),
+        purpose: text(
+            "Auskunft im Gespräch und die Quittung danach",
+            "access in the meeting and the receipt after it",
+        ),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Nobody,
+        held_in: &[
+            ("controlplane/src/rooms.rs", "Participant", &["joined", "chat_lines"]),
+            ("controlplane/src/hall.rs", "Member", &["departed"]),
+            ("controlplane/src/hall.rs", "Leaving", &["outbox", "stay"]),
         ],
         switches: &["media.consent_seconds"],
     },
@@ -411,9 +432,10 @@ pub(crate) const CATEGORIES: &[Category] = &[
         function: Function::Meetings,
         name: text("Einstellungen im Browser", "Settings in the browser"),
         what: text(
-            "Name, Sprache, gewählte Geräte und die Einstellung der Tasten im lokalen Speicher. Gäste bekommen keine \
-             Cookies.",
-            "Name, language, chosen devices and the setting for keys in local storage. Guests get no cookies.",
+            "Name, Auflösung, Mikrofon und Kamera an oder aus im lokalen Speicher; Sprache und die Einstellung der Tasten, \
+             solange das Fenster offen ist. Gäste bekommen keine Cookies.",
+            "Name, resolution, microphone and camera on or off in local storage; language and the setting for keys as \
+             long as the window is open. Guests get no cookies.",
         ),
         purpose: text("damit Sie sie nicht neu wählen müssen", "so that you need not choose them again"),
         place: in_browser,

@@ -13,11 +13,12 @@ use crate::config::tests::OPERATOR;
 const NOT_PERSONAL: &[Held] = &[
     ("controlplane/src/rooms.rs", "Participant", &["chat"]),
     ("controlplane/src/rooms.rs", "Room", &["waits_until", "password_wishes", "token_is_void", "rules"]),
-    ("controlplane/src/hall.rs", "Member", &["has_media"]),
+    ("controlplane/src/hall.rs", "Member", &["room", "has_media"]),
+    ("controlplane/src/hall.rs", "Leaving", &["room"]),
     ("controlplane/src/limit.rs", "Table", &["budget", "window", "window_began", "hasher_made"]),
     ("controlplane/src/limit.rs", "Connections", &["max", "per_client_max", "open"]),
     ("controlplane/src/whip.rs", "Session", &["door", "place"]),
-    ("controlplane/src/signal/call.rs", "Call", &["server", "room", "offers"]),
+    ("controlplane/src/signal/call.rs", "Call", &["server", "room", "messages", "offers"]),
     ("controlplane/src/signal/call.rs", "Negotiated", &["port", "session", "version"]),
     (
         "dataplane/src/rooms.rs",

@@ -97,38 +97,43 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right {
         name: text("Auskunft (Art. 15)", "Access (Art. 15)"),
         how: text(
-            "ob und welche Daten über Sie verarbeitet werden. Über Gäste ist nach dem Gespräch nichts mehr da, worüber \
-             Auskunft zu geben wäre.",
-            "whether data about you are processed, and which. About guests nothing is left after the meeting that access \
-             could be given to.",
+            "im Gespräch zeigt „Meine Daten“ alles, was der Server über Sie hält. Über Gäste ist nach dem Gespräch nichts \
+             mehr da, worüber Auskunft zu geben wäre.",
+            "in the meeting, “My data” shows everything that the server holds on you. About guests nothing is left after \
+             the meeting that access could be given to.",
         ),
     },
     Right {
         name: text("Berichtigung (Art. 16)", "Rectification (Art. 16)"),
         how: text(
-            "Ihren Namen ändern Sie jederzeit im Gespräch unter „Einstellungen“.",
-            "you change your name at any time in the meeting, under “Settings”.",
+            "Ihren Namen ändern Sie jederzeit im Gespräch unter „Einstellungen“ oder „Meine Daten“.",
+            "you change your name at any time in the meeting, under “Settings” or “My data”.",
         ),
     },
     Right {
         name: text("Löschung (Art. 17)", "Erasure (Art. 17)"),
         how: text(
-            "Auflegen löscht, was der Server über Sie hält, und was die Seite in Ihrem Browser abgelegt hat.",
-            "hanging up erases what the server holds about you, and what the page left in your browser.",
+            "Auflegen löscht, was der Server über Sie hält, und was die Seite in Ihrem Browser abgelegt hat; Sie bekommen \
+             eine unterschriebene Quittung. Ihre Chat-Nachrichten nehmen Sie unter „Meine Daten“ zurück. Ihr Konto löschen \
+             Sie auf der Startseite.",
+            "hanging up erases what the server holds about you, and what the page left in your browser; you get a signed \
+             receipt. You take back your chat messages under “My data”. Your account you delete on the start page.",
         ),
     },
     Right {
         name: text("Einschränkung (Art. 18)", "Restriction (Art. 18)"),
         how: text(
-            "Mikrofon, Kamera und Bildschirm sind jederzeit einzeln abzuschalten.",
-            "microphone, camera and screen can be switched off one by one at any time.",
+            "unter „Meine Daten“ halten Sie an: Der Server leitet nichts mehr von Ihnen weiter und wertet nichts von Ihnen \
+             aus, bis Sie fortsetzen. Mikrofon, Kamera und Bildschirm sind auch einzeln abzuschalten.",
+            "under “My data” you pause: the server passes on nothing of you and looks at nothing of you until you resume. \
+             Microphone, camera and screen can be switched off one by one as well.",
         ),
     },
     Right {
         name: text("Datenübertragbarkeit (Art. 20)", "Data portability (Art. 20)"),
         how: text(
-            "soweit die Verarbeitung auf Einwilligung oder Vertrag beruht.",
-            "as far as the processing rests on consent or a contract.",
+            "„Meine Daten“ gibt Ihnen im Gespräch alles als Datei (JSON).",
+            "“My data” gives you everything as a file (JSON) in the meeting.",
         ),
     },
     Right {
@@ -147,9 +152,11 @@ pub(crate) fn objection(bases: &LegalBasis) -> Option<Right> {
         name: text("Widerspruch (Art. 21)", "Objection (Art. 21)"),
         how: text(
             "Sie können aus Gründen, die sich aus Ihrer besonderen Situation ergeben, jederzeit der Verarbeitung \
-             widersprechen, die auf einer Aufgabe im öffentlichen Interesse beruht.",
+             widersprechen, die auf einer Aufgabe im öffentlichen Interesse beruht. Der Erkennung, wer spricht, \
+             widersprechen Sie unter „Meine Daten“ mit einem Klick und ohne Gründe; gehört werden Sie weiter.",
             "on grounds relating to your particular situation, you can object at any time to processing that rests on a \
-             task in the public interest.",
+             task in the public interest. To the detection of who speaks you object under “My data”, with one click and \
+             without giving grounds; you are heard all the same.",
         ),
     })
 }

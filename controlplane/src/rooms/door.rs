@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use saal_dataplane::id::{ParticipantId, RoomId, SourceKind};
 
-use super::{CHAT_BURST, CHAT_PER_SECOND, Output, Participant, Room, Rooms, State};
+use super::{CHAT_BURST, CHAT_PER_SECOND, Output, Participant, Room, Rooms, State, Wishes};
 use crate::limit::{Bucket, ClientAddr, Mark};
 use crate::password::Hash;
 use crate::signal::message::{Id, Kind, Person, Refused, Rules, ServerMessage, Waiter};
@@ -95,7 +95,10 @@ impl Rooms {
             name,
             kind: join.kind,
             organizer,
+            joined: now,
             state: State::default(),
+            wishes: Wishes::default(),
+            chat_lines: 0,
             blocked: [false; SourceKind::ALL.len()],
             mark,
             chat: Bucket::new(now, CHAT_BURST, CHAT_PER_SECOND),
@@ -145,7 +148,10 @@ impl Rooms {
                 name,
                 kind: Kind::Person,
                 organizer: false,
+                joined: now,
                 state: State::default(),
+                wishes: Wishes::default(),
+                chat_lines: 0,
                 blocked: [false; SourceKind::ALL.len()],
                 mark,
                 chat: Bucket::new(now, CHAT_BURST, CHAT_PER_SECOND),

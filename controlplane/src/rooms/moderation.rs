@@ -47,7 +47,7 @@ impl Rooms {
         let room = self.room_of.get(&participant).and_then(|id| self.rooms.get(id));
         let person = room.and_then(|room| room.people.iter().find(|person| person.id == participant));
         let Some((room, person)) = room.zip(person) else { return Default::default() };
-        SourceKind::ALL.map(|source| room.withholds(person, source))
+        SourceKind::ALL.map(|source| person.wishes.paused || room.withholds(person, source))
     }
 
     pub(crate) fn set_rules(
@@ -195,7 +195,14 @@ impl Rooms {
         let mut silent = Vec::new();
         for person in room.people.iter().filter(|person| participants.contains(&person.id)) {
             let (participant, withheld) = (person.id, room.withholds(person, source));
-            self.outputs.push_back(Output::Withhold { room: id, participant, source, withheld });
+            // What an organizer allows again does not end the pause of its owner.
+            let output = Output::Withhold {
+                room: id,
+                participant,
+                source,
+                withheld: withheld || person.wishes.paused,
+            };
+            self.outputs.push_back(output);
             // A stream's program knows no switches: what is withheld of it comes again when it is released.
             if withheld && person.kind == Kind::Person {
                 silent.push(participant);

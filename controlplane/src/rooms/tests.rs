@@ -6,9 +6,9 @@ mod moderation;
 use super::*;
 use crate::limit::ClientAddr;
 
-const ADA: ParticipantId = ParticipantId(1);
-const BOB: ParticipantId = ParticipantId(2);
-const HALL: RoomId = RoomId(7);
+pub(super) const ADA: ParticipantId = ParticipantId(1);
+pub(super) const BOB: ParticipantId = ParticipantId(2);
+pub(super) const HALL: RoomId = RoomId(7);
 
 fn rooms() -> Rooms {
     Rooms::new(Limits {
@@ -51,7 +51,7 @@ fn client(nth: u64) -> ClientAddr {
     ClientAddr::new(std::net::Ipv4Addr::from_bits(0xC000_0200 + nth as u32).into())
 }
 
-fn outputs(rooms: &mut Rooms) -> Vec<Output> {
+pub(super) fn outputs(rooms: &mut Rooms) -> Vec<Output> {
     std::iter::from_fn(|| rooms.poll_output()).collect()
 }
 
@@ -60,7 +60,7 @@ fn key(name: &str) -> RoomKey {
 }
 
 /// A room with Ada, who opened it, and Bob.
-fn hall_of_two(now: Instant) -> Rooms {
+pub(super) fn hall_of_two(now: Instant) -> Rooms {
     let mut rooms = rooms();
     open(&mut rooms, now, HALL, "hall").unwrap();
     join(&mut rooms, now, ADA, Some("demo")).unwrap();
@@ -90,13 +90,16 @@ fn a_room_with_somebody_in_it_does_not_wait() {
 
 #[test]
 fn the_last_participant_takes_the_room_along() {
-    let mut rooms = hall_of_two(Instant::now());
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
     rooms.leave(ADA);
     let left = ServerMessage::Left { participant: Id(ADA) };
+    let departed = Departed { joined: now, chat_lines: 0 };
     assert_eq!(
         outputs(&mut rooms),
         [
             Output::Leave { room: HALL, participant: ADA },
+            Output::Receipt { participant: ADA, departed },
             Output::Dismiss { participant: ADA },
             Output::Tell { to: vec![BOB], message: left },
         ]
@@ -177,7 +180,9 @@ fn only_what_changed_is_switched() {
 
 #[test]
 fn only_the_organizer_ends_the_room() {
-    let mut rooms = hall_of_two(Instant::now());
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    let departed = Departed { joined: now, chat_lines: 0 };
     assert_eq!(rooms.end(BOB), Err(Refused::BadMessage));
     rooms.end(ADA).unwrap();
     let ended = ServerMessage::Ended { reason: EndReason::ByOrganizer };
@@ -185,7 +190,9 @@ fn only_the_organizer_ends_the_room() {
         outputs(&mut rooms),
         [
             Output::Tell { to: vec![ADA, BOB], message: ended },
+            Output::Receipt { participant: ADA, departed },
             Output::Dismiss { participant: ADA },
+            Output::Receipt { participant: BOB, departed },
             Output::Dismiss { participant: BOB },
             Output::CloseRoom { room: HALL },
         ]

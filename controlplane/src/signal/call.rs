@@ -1,7 +1,7 @@
 //! One participant in one room: what their messages do. No socket, no clock of its own.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use saal_dataplane::id::{Mid, ParticipantId, RoomId, SlotIndex, SourceKind};
 use saal_dataplane::link::Wish;
@@ -9,7 +9,7 @@ use saal_dataplane::sfu::ice::IceCredentials;
 use saal_dataplane::sfu::transport::TransportSpec;
 use tokio::task::spawn_local;
 
-use super::message::{ClientMessage, Id, OfferedSource, Refused, ServerMessage, SlotWish};
+use super::message::{ClientMessage, Connection, Id, OfferedSource, Refused, ServerMessage, SlotWish};
 use crate::limit::Bucket;
 use crate::names;
 use crate::password::Password;
@@ -23,6 +23,7 @@ pub(crate) struct Call {
     server: Rc<Server>,
     room: RoomId,
     me: ParticipantId,
+    messages: Bucket,
     offers: Bucket,
     /// Since the first offer.
     negotiated: Option<Negotiated>,
@@ -50,14 +51,29 @@ pub(crate) enum Next {
     Leave,
 }
 
+/// Messages of one client at once, and per second in the long run: a page in use sends a few.
+const MESSAGE_BURST: u16 = 100;
+const MESSAGES_PER_SECOND: f64 = 30.0;
+
 /// Offers at once, and per second in the long run: one at the start, one per change of network or layout.
 const OFFER_BURST: u16 = 5;
 const OFFERS_PER_SECOND: f64 = 0.5;
 
+pub(super) fn message_budget(now: Instant) -> Bucket {
+    Bucket::new(now, MESSAGE_BURST, MESSAGES_PER_SECOND)
+}
+
 impl Call {
     pub(crate) fn new(server: Rc<Server>, room: RoomId, me: ParticipantId) -> Call {
-        let offers = Bucket::new(Instant::now(), OFFER_BURST, OFFERS_PER_SECOND);
-        Call { server, room, me, offers, negotiated: None, view: Vec::new() }
+        let now = Instant::now();
+        let messages = message_budget(now);
+        let offers = Bucket::new(now, OFFER_BURST, OFFERS_PER_SECOND);
+        Call { server, room, me, messages, offers, negotiated: None, view: Vec::new() }
+    }
+
+    /// Whether this participant may say something more.
+    pub(crate) fn may_speak(&mut self, now: Instant) -> bool {
+        self.messages.take(now)
     }
 
     pub(crate) fn on_message(&mut self, now: Instant, message: ClientMessage) -> Result<Next, Refused> {
@@ -85,6 +101,17 @@ impl Call {
             ClientMessage::Chat { text } => {
                 let text = names::chat_text(&text).ok_or(Refused::BadMessage)?;
                 hall.with(|rooms| rooms.chat(now, self.me, text));
+            }
+            ClientMessage::DeleteChat { line } => hall.with(|rooms| rooms.delete_chat(self.me, line)),
+            ClientMessage::Pause { on } => hall.with(|rooms| rooms.pause(self.me, on)),
+            ClientMessage::Object { speaker_detection } => {
+                hall.with(|rooms| rooms.object(self.me, speaker_detection));
+            }
+            ClientMessage::MyData {} => {
+                if let Some(mut data) = hall.rooms(|rooms| rooms.record(now, SystemTime::now(), self.me)) {
+                    data.connection = self.connection(now);
+                    return Ok(Next::Answer(ServerMessage::MyData { data: Box::new(data) }));
+                }
             }
             ClientMessage::Rename { name } => {
                 let name = names::display_name(&name).ok_or(Refused::BadMessage)?;
@@ -123,9 +150,23 @@ impl Call {
         source: Option<(ParticipantId, SourceKind)>,
     ) -> Option<ServerMessage> {
         let mid = self.negotiated.as_ref()?.slots.get(usize::from(slot.0))?;
-        let slot = String::from_utf8_lossy(mid.as_bytes()).into_owned();
+        let slot = shown(mid);
         let (participant, source) = source.unzip();
         Some(ServerMessage::Slot { slot, participant: participant.map(Id), source: source.map(Into::into) })
+    }
+
+    fn connection(&self, now: Instant) -> Option<Connection> {
+        let negotiated = self.negotiated.as_ref()?;
+        Some(Connection {
+            ice_ufrag: negotiated.remote_ufrag.clone(),
+            certificate_sha256: random::hex(&negotiated.fingerprint),
+            cname: negotiated.cname.clone(),
+            offers: negotiated.version,
+            slots: negotiated.slots.iter().map(shown).collect(),
+            view: self.view.clone(),
+            messages_allowed: self.messages.left(now),
+            offers_allowed: self.offers.left(now),
+        })
     }
 
     fn on_offer(
@@ -226,9 +267,11 @@ impl Call {
         Ok(())
     }
 
-    /// The data plane knows what is withheld and switched on only since it knows the participant and the source.
+    /// The data plane knows what is withheld, objected to and switched on only since it knows the participant and the source.
     fn tell_state(&self) {
         let hall = &self.server.hall;
+        let wishes = hall.rooms(|rooms| rooms.wishes(self.me));
+        hall.media.object(self.room, self.me, wishes.objects);
         let state = hall.state(self.me);
         for (source, withheld) in SourceKind::ALL.into_iter().zip(hall.withheld(self.me)) {
             hall.media.withhold(self.room, self.me, source, withheld);
@@ -255,4 +298,8 @@ impl Call {
 
 fn ids(participants: &[Id]) -> Vec<ParticipantId> {
     participants.iter().map(|id| id.0).collect()
+}
+
+fn shown(mid: &Mid) -> String {
+    String::from_utf8_lossy(mid.as_bytes()).into_owned()
 }

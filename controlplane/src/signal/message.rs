@@ -32,9 +32,23 @@ pub(crate) enum ClientMessage {
     Chat {
         text: String,
     },
+    /// Without a line: all of them.
+    #[serde(rename = "delete-chat")]
+    DeleteChat {
+        line: Option<u32>,
+    },
     Rename {
         name: String,
     },
+    /// The server neither forwards nor looks at anything of this participant meanwhile.
+    Pause {
+        on: bool,
+    },
+    Object {
+        speaker_detection: bool,
+    },
+    #[serde(rename = "my-data")]
+    MyData {},
     /// The rest: organizers only.
     Rules(RulesWish),
     Password {
@@ -89,7 +103,7 @@ pub(crate) struct OfferedSource {
 }
 
 /// What one video slot shall show.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SlotWish {
     pub(crate) slot: String,
@@ -164,6 +178,24 @@ pub(crate) enum ServerMessage {
         from: Id,
         name: String,
         text: String,
+        /// Numbered by author, from 1.
+        line: u32,
+    },
+    #[serde(rename = "chat-deleted")]
+    ChatDeleted {
+        from: Id,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<u32>,
+    },
+    #[serde(rename = "my-data")]
+    MyData {
+        data: Box<Record>,
+    },
+    /// The last word to somebody who has left.
+    Receipt {
+        /// JSON, as it was signed.
+        receipt: String,
+        signature: String,
     },
     Media {
         state: MediaState,
@@ -194,6 +226,55 @@ pub(crate) struct Person {
     pub(crate) hand: bool,
     /// Withheld by an organizer until it is allowed again.
     pub(crate) blocked: Vec<Source>,
+    pub(crate) paused: bool,
+}
+
+/// All that the control plane holds on the participant who asks. The media plane's part (address, keys, buffers) is not
+/// known to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Record {
+    pub(crate) participant: Id,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) organizer: bool,
+    pub(crate) joined_at: String,
+    pub(crate) switched_on: SwitchedOn,
+    pub(crate) blocked: Vec<Source>,
+    pub(crate) paused: bool,
+    pub(crate) objections: Objections,
+    /// Nothing here asks for consent.
+    pub(crate) consents: [(); 0],
+    pub(crate) chat_lines_relayed: u32,
+    /// At once, at this moment.
+    pub(crate) chat_lines_allowed: u16,
+    pub(crate) connection: Option<Connection>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct SwitchedOn {
+    pub(crate) microphone: bool,
+    pub(crate) camera: bool,
+    pub(crate) screen: bool,
+    pub(crate) hand: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Objections {
+    pub(crate) speaker_detection: bool,
+}
+
+/// What the control plane keeps of the offers, without the password of the media connection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Connection {
+    pub(crate) ice_ufrag: String,
+    pub(crate) certificate_sha256: String,
+    pub(crate) cname: String,
+    pub(crate) offers: u64,
+    /// Receiving lines.
+    pub(crate) slots: Vec<String>,
+    pub(crate) view: Vec<SlotWish>,
+    pub(crate) messages_allowed: u16,
+    pub(crate) offers_allowed: u16,
 }
 
 /// What holds in the room; the last four are what guests may use.
@@ -360,7 +441,12 @@ mod tests {
             r#"{"type":"state","microphone":true,"camera":false,"screen":false,"hand":false}"#,
             r#"{"type":"view","slots":[{"slot":"5","participant":"00000000000000ff","source":"camera","height":360}]}"#,
             r#"{"type":"chat","text":"x"}"#,
+            r#"{"type":"delete-chat"}"#,
+            r#"{"type":"delete-chat","line":7}"#,
             r#"{"type":"rename","name":"x"}"#,
+            r#"{"type":"pause","on":true}"#,
+            r#"{"type":"object","speaker_detection":true}"#,
+            r#"{"type":"my-data"}"#,
             r#"{"type":"end"}"#,
             r#"{"type":"leave"}"#,
             r#"{"type":"rules","lobby":true,"locked":false,"microphone":true,"camera":true,"screen":true,"chat":true}"#,
@@ -407,6 +493,9 @@ mod tests {
             json(&ServerMessage::Left { participant: id }),
             r#"{"type":"left","participant":"00000000000000ff"}"#
         );
+        let deleted = |line| json(&ServerMessage::ChatDeleted { from: id, line });
+        assert_eq!(deleted(Some(7)), r#"{"type":"chat-deleted","from":"00000000000000ff","line":7}"#);
+        assert_eq!(deleted(None), r#"{"type":"chat-deleted","from":"00000000000000ff"}"#);
         let refused = ServerMessage::Refused { reason: Refused::NotAdmitted };
         assert_eq!(json(&refused), r#"{"type":"refused","reason":"not-admitted"}"#);
         let full = ServerMessage::VideoRefused { sources: vec![Source::Camera] };

@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hyper_tungstenite::HyperWebsocket;
-use hyper_tungstenite::tungstenite::{Error, Message};
+use hyper_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use saal_dataplane::id::{ParticipantId, RoomId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use super::call::{Call, Next};
+use super::call::{Call, Next, message_budget};
 use super::message::{ClientMessage, Id, Kind, Refused, ServerMessage, from_object};
 use super::socket::Socket;
 use crate::hall::{Note, text_of};
@@ -43,6 +43,8 @@ impl Drop for Stay<'_> {
 enum End {
     /// The other side has gone or will hear nothing more.
     Quiet,
+    /// They have said goodbye and listen for the receipt.
+    Left(mpsc::Receiver<Note>),
     Refused(Refused),
 }
 
@@ -59,9 +61,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the last message may take to arrive before the connection is dropped.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Messages of one client at once, and per second in the long run: a page in use sends a few.
-const MESSAGE_BURST: u16 = 100;
-const MESSAGES_PER_SECOND: f64 = 30.0;
+/// Both planes erase within a turn; whoever waits longer for their receipt goes without.
+const RECEIPT_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(server: Rc<Server>, websocket: HyperWebsocket, visitor: Visitor) {
     let Ok(Ok(stream)) = timeout(JOIN_WITHIN, websocket).await else { return };
@@ -70,9 +71,17 @@ pub(crate) async fn run(server: Rc<Server>, websocket: HyperWebsocket, visitor: 
     let stay = Stay { server: &server, participant };
     let end = converse(&server, &mut socket, visitor, participant).await;
     drop(stay);
-    if let End::Refused(reason) = end {
-        server.hall.on_refused(reason);
-        let _ = send(&mut socket, Message::Text(text_of(&ServerMessage::Refused { reason }))).await;
+    match end {
+        End::Quiet => {}
+        End::Left(notes) => {
+            if let Ok(Some(receipt)) = timeout(RECEIPT_WITHIN, receipt(notes)).await {
+                let _ = send(&mut socket, Message::Text(receipt)).await;
+            }
+        }
+        End::Refused(reason) => {
+            server.hall.on_refused(reason);
+            let _ = send(&mut socket, Message::Text(text_of(&ServerMessage::Refused { reason }))).await;
+        }
     }
     let _ = timeout(GOODBYE_WITHIN, socket.close()).await;
 }
@@ -92,7 +101,9 @@ async fn converse(
         Ok(joined) => joined,
         Err(reason) => return End::Refused(reason),
     };
-    let mut place = Place { server, room, participant, call: None };
+    // The address was for counting failures; from here on there is a name beside which it must not stand.
+    drop(visitor);
+    let mut place = Place { server, room, participant, call: None, frames: message_budget(Instant::now()) };
     let first = match entry {
         Entry::Admitted(admitted) => place.enter(admitted),
         Entry::Waits => ServerMessage::Waiting {},
@@ -110,6 +121,8 @@ struct Place<'a> {
     participant: ParticipantId,
     /// `None` in the lobby.
     call: Option<Call>,
+    /// In the lobby.
+    frames: Bucket,
 }
 
 impl Place<'_> {
@@ -129,13 +142,20 @@ impl Place<'_> {
 
     fn on_note(&mut self, note: Note) -> Option<Message> {
         let text = match note {
-            Note::Say(text) => text,
+            Note::Say(text) | Note::Receipt(text) => text,
             Note::Admitted(admitted) => text_of(&self.enter(*admitted)),
             Note::SlotShows { slot, source } => text_of(&self.call.as_ref()?.slot_shows(slot, source)?),
             // For viewers only.
             Note::Publish { .. } => return None,
         };
         Some(Message::Text(text))
+    }
+
+    fn may_speak(&mut self, now: Instant) -> bool {
+        match &mut self.call {
+            Some(call) => call.may_speak(now),
+            None => self.frames.take(now),
+        }
     }
 
     /// In the lobby there is nothing to say but goodbye.
@@ -146,6 +166,16 @@ impl Place<'_> {
             (None, _) => Err(Refused::BadMessage),
         }
     }
+}
+
+/// The last note to somebody who has left; what was on its way to them before is not said any more.
+async fn receipt(mut notes: mpsc::Receiver<Note>) -> Option<Utf8Bytes> {
+    while let Some(note) = notes.recv().await {
+        if let Note::Receipt(text) = note {
+            return Some(text);
+        }
+    }
+    None
 }
 
 async fn first_message(socket: &mut Socket) -> Result<(String, Password), End> {
@@ -219,7 +249,6 @@ async fn stranger(
 
 async fn talk(socket: &mut Socket, mut place: Place<'_>, mut notes: mpsc::Receiver<Note>) -> End {
     let mut heard_at = Instant::now();
-    let mut messages = Bucket::new(heard_at, MESSAGE_BURST, MESSAGES_PER_SECOND);
     let mut ping = tokio::time::interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -236,7 +265,7 @@ async fn talk(socket: &mut Socket, mut place: Place<'_>, mut notes: mpsc::Receiv
             }
             frame = socket.next() => {
                 heard_at = Instant::now();
-                if !messages.take(heard_at) {
+                if !place.may_speak(heard_at) {
                     return End::Refused(Refused::TooManyAttempts);
                 }
                 match frame {
@@ -247,7 +276,7 @@ async fn talk(socket: &mut Socket, mut place: Place<'_>, mut notes: mpsc::Receiv
                         match place.on_message(heard_at, message) {
                             Ok(Next::Answer(message)) => Some(Message::Text(text_of(&message))),
                             Ok(Next::GoOn) => None,
-                            Ok(Next::Leave) => return End::Quiet,
+                            Ok(Next::Leave) => return End::Left(notes),
                             Err(reason) => return End::Refused(reason),
                         }
                     }

@@ -121,6 +121,20 @@ export class Call {
     }).catch(() => { /* the track ended or the connection was closed meanwhile */ });
   }
 
+  /**
+   * The address that the media plane sees, which its answers to the checks have told this browser and nobody else.
+   * @returns {Promise<string | null>} null when the browser does not say
+   */
+  async ownAddress() {
+    const stats = await this.#pc.getStats();
+    for (const transport of stats.values()) {
+      if (transport.type !== 'transport') continue;
+      const address = stats.get(stats.get(transport.selectedCandidatePairId)?.localCandidateId)?.address;
+      if (typeof address === 'string' && !address.endsWith('.local')) return address;
+    }
+    return null;
+  }
+
   /** To be called from a click when the browser held the sound back. */
   async turnOnSound() {
     await Promise.allSettled(this.#loudspeakers.map((speaker) => speaker.play()));

@@ -5,6 +5,7 @@ import { Devices, Trouble } from './devices.js';
 import { prepareDialogs } from './dialogs.js';
 import { button, copy, find, stamp } from './dom.js';
 import { onLanguage, t, translate } from './i18n.js';
+import { MyData } from './mydata.js';
 import { Notices, say } from './notices.js';
 import { Moderation } from './moderation.js';
 import { listPeople } from './people.js';
@@ -48,7 +49,7 @@ export class CallPage {
     this.#devices = devices;
     this.#notices = new Notices(root);
     this.#stage = new Stage(root, conference, devices);
-    this.#chat = new Chat(root, (text) => conference.chat(text));
+    this.#chat = new Chat(root, { onSend: (text) => conference.chat(text), onDelete: (line) => conference.deleteChat(line) });
     const dialogs = prepareDialogs(root, conference, devices, (error) => this.#complain(error));
     this.#toolbar = new Toolbar(root, {
       toggle: (source) => void this.#toggle(source),
@@ -60,6 +61,7 @@ export class CallPage {
       onPanel: (panel) => this.#onPanel(panel),
     });
     this.#moderation = new Moderation(root, conference, this.#notices, () => this.#toolbar.open('people'));
+    this.#myData = new MyData(root, conference, () => this.#chat.own, { pause: (on) => this.#pause(on), leaveAndErase: () => this.#leaveAndErase() });
     this.#hangUp = hangUp;
     this.#showScreenShareOffer();
     for (const testid of ['copy-invitation', 'people-invite']) {
@@ -76,6 +78,7 @@ export class CallPage {
   }
 
   #hangUp;
+  #myData;
 
   /** Of the document. */
   title() {
@@ -106,7 +109,14 @@ export class CallPage {
     if (after?.screen && !before?.screen) say(t('said.sharing', { name }));
   }
 
-  /** @param {{ from: string, name: string, text: string }} message */
+  /** @param {string} from @param {number} [line] */
+  removeChat(from, line) {
+    this.#chat.remove(from, line);
+    this.#notices.clearToasts();
+    this.#myData.refresh();
+  }
+
+  /** @param {{ from: string, name: string, text: string, line: number }} message */
   addChat(message) {
     const own = message.from === this.#conference.me.id;
     this.#chat.add({ ...message, own });
@@ -175,7 +185,16 @@ export class CallPage {
     this.#moderation.show();
     this.#stage.update();
     this.#listPeople();
+    this.#chat.showPaused(me.paused);
+    this.#myData.show();
     document.title = this.title();
+    const pausing = this.#root.querySelector('[data-testid="notice-paused"]') !== null;
+    if (pausing !== me.paused) {
+      this.#notices.bar('paused', !me.paused ? null : {
+        text: 'call.paused',
+        actions: [{ text: 'call.paused.resume', testid: 'resume', run: () => this.#pause(false) }],
+      });
+    }
     const sharing = this.#root.querySelector('[data-testid="notice-sharing"]') !== null;
     if (sharing !== me.screen) {
       this.#notices.bar('sharing', !me.screen ? null : {
@@ -190,6 +209,18 @@ export class CallPage {
     listPeople(this.#root, me, participants.values(), (participant) => this.#moderation.openPerson(participant));
   }
 
+  /** @param {boolean} on */
+  #pause(on) {
+    this.#conference.pause(on);
+    this.#myData.refresh();
+  }
+
+  /** The others' pages lose my lines, then the same as hanging up. */
+  #leaveAndErase() {
+    this.#conference.deleteChat();
+    this.#hangUp();
+  }
+
   #showScreenShareOffer() {
     button(this.#root, 'share').hidden = !Devices.canShareScreen;
   }
@@ -198,7 +229,7 @@ export class CallPage {
   async #toggle(source) {
     this.#notices.bar('trouble', null);
     this.#notices.bar('full', null);
-    if (this.#devices.isOn(source)) return this.#devices.switchOff(source);
+    if (this.#devices.isOn(source)) return this.#devices.switchOff(source, { pressed: true });
     try {
       await this.#devices.switchOn(source);
     } catch (error) {
@@ -218,13 +249,14 @@ export class CallPage {
     });
   }
 
-  /** @param {'chat' | 'people' | null} panel */
+  /** @param {import('./toolbar.js').Panel | null} panel */
   #onPanel(panel) {
     if (panel === 'chat') {
       this.#setUnread(0);
       this.#notices.clearToasts();
       this.#chat.focus();
     }
+    this.#myData.open(panel === 'data');
     if (panel === 'people') this.#listPeople();
   }
 

@@ -1,6 +1,7 @@
 // The chat panel: messages of this stay, in memory only.
 
 import { el, find } from './dom.js';
+import { icon } from './icons.js';
 import { language, t } from './i18n.js';
 import { say } from './notices.js';
 
@@ -17,9 +18,16 @@ export class Chat {
   #lastFrom = '';
   /** @type {{ text: string, timer: number, failed: Element | null }[]} */
   #unconfirmed = [];
+  /** @type {Map<Element, { from: string, line: number, own: boolean, text: string, at: string }>} what each message is */
+  #known = new Map();
+  #onDelete;
 
-  /** @param {ParentNode} root @param {(text: string) => void} onSend */
-  constructor(root, onSend) {
+  /**
+   * @param {ParentNode} root
+   * @param {{ onSend: (text: string) => void, onDelete: (line: number) => void }} on onDelete: one of my lines of this stay
+   */
+  constructor(root, { onSend, onDelete }) {
+    this.#onDelete = onDelete;
     this.#list = find(root, '#messages', HTMLElement);
     this.#empty = find(root, '#chat-empty', HTMLElement);
     this.#input = find(root, '[data-testid="chat-input"]', HTMLTextAreaElement);
@@ -55,16 +63,43 @@ export class Chat {
     this.#list.scrollTop = this.#list.scrollHeight;
   }
 
-  /** @param {{ from: string, name: string, text: string, own: boolean }} message */
-  add({ from, name, text, own }) {
+  /** My lines that are still to be seen here, for a copy of my data. */
+  get own() {
+    return [...this.#known.values()].filter(({ own }) => own).map(({ at, text }) => ({ at, text }));
+  }
+
+  /** Nothing can be said meanwhile. @param {boolean} paused */
+  showPaused(paused) {
+    this.#input.disabled = paused;
+    this.#input.placeholder = t(paused ? 'chat.paused' : 'chat.field');
+  }
+
+  /** Takes lines of an author out, as the author wishes. @param {string} from @param {number} [line] without it: all */
+  remove(from, line) {
+    for (const [item, message] of this.#known) {
+      if (message.from !== from || (line !== undefined && message.line !== line)) continue;
+      const next = item.nextElementSibling;
+      if (!item.classList.contains('message-goes-on')) next?.classList.remove('message-goes-on');
+      if (!next) this.#lastFrom = '';
+      item.remove();
+      this.#known.delete(item);
+    }
+    this.#empty.hidden = this.#list.childElementCount > 0;
+  }
+
+  /** @param {{ from: string, name: string, text: string, line: number, own: boolean }} message */
+  add({ from, name, text, line, own }) {
     if (own) this.#confirm(text);
     const atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 60;
     const time = new Intl.DateTimeFormat(language(), { hour: '2-digit', minute: '2-digit' }).format(new Date());
     const goesOn = this.#lastFrom === from;
     this.#lastFrom = from;
-    this.#append(el('div', { class: `message${own ? ' message-own' : ''}${goesOn ? ' message-goes-on' : ''}`, 'data-testid': 'chat-message' },
+    const item = el('div', { class: `message${own ? ' message-own' : ''}${goesOn ? ' message-goes-on' : ''}`, 'data-testid': 'chat-message' },
       el('p', { class: 'message-head' }, el('bdi', {}, name), ' ', el('time', {}, time)),
-      el('p', { class: 'message-text', dir: 'auto' }, ...withLinks(text))));
+      el('p', { class: 'message-text', dir: 'auto' }, ...withLinks(text)));
+    if (own) item.append(this.#deleteButton(line));
+    this.#known.set(item, { from, line, own, text, at: new Date().toISOString() });
+    this.#append(item);
     if (atEnd || own) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
@@ -72,7 +107,22 @@ export class Chat {
   #append(item) {
     this.#empty.hidden = true;
     this.#list.append(item);
-    while (this.#list.childElementCount > MESSAGES_MAX) this.#list.firstElementChild?.remove();
+    while (this.#list.childElementCount > MESSAGES_MAX) {
+      const first = this.#list.firstElementChild;
+      if (!first) break;
+      this.#known.delete(first);
+      first.remove();
+    }
+  }
+
+  /** @param {number} line */
+  #deleteButton(line) {
+    const press = el('button', { type: 'button', class: 'message-delete', 'data-testid': 'delete-message', 'aria-label': t('chat.delete'), title: t('chat.delete') }, icon('trash'));
+    press.addEventListener('click', () => {
+      this.#onDelete(line);
+      this.#input.focus();
+    });
+    return press;
   }
 
   /** @param {string} text */

@@ -19,7 +19,8 @@ import { assign, videoKey } from './slots.js';
  * @property {() => void} onPictures a slot shows something else
  * @property {() => void} onSpeakers
  * @property {(before: Participant | null, after: Participant | null) => void} onPerson one change, to be told in words
- * @property {(message: { from: string, name: string, text: string }) => void} onChat
+ * @property {(message: { from: string, name: string, text: string, line: number }) => void} onChat
+ * @property {(from: string, line?: number) => void} onChatDeleted without a line: all of this author
  * @property {(status: Status) => void} onStatus
  * @property {() => void} onSoundBlocked
  * @property {(source: 'camera' | 'screen') => void} onVideoRefused the server has no time for it
@@ -29,6 +30,7 @@ import { assign, videoKey } from './slots.js';
  * @property {(reason: 'by-organizer' | 'shutdown' | 'removed') => void} onEnded
  */
 
+const ANSWER_MS = 3_000;
 const ENTER_MS = 8_000; // a network that is gone answers nothing at all
 const CONNECT_MS = 10_000;
 const INTERRUPTED_MS = 3_000;
@@ -61,6 +63,8 @@ export class Conference {
   rules = { lobby: false, locked: false, password: false, microphone: true, camera: true, screen: true, chat: true };
   /** @type {Map<string, string>} id -> name of those in the lobby; organizers only */
   waiting = new Map();
+  /** Where sound comes out: for this stay only. */
+  speaker = '';
 
   #devices;
   #password;
@@ -81,6 +85,9 @@ export class Conference {
   #mediaTimer = 0;
   #left = false;
   #coming = false;
+  #objects = false;
+  /** @type {((data: import('./signalling.js').Record | null) => void)[]} */
+  #askers = [];
 
   /**
    * @param {{ room: string, name: string, password: string | null, devices: import('./devices.js').Devices }} stay
@@ -91,7 +98,7 @@ export class Conference {
     this.#password = password;
     this.#devices = devices;
     this.#on = on;
-    this.me = { id: '', name, kind: 'person', organizer: false, microphone: false, camera: false, screen: false, hand: false, blocked: [] };
+    this.me = { id: '', name, kind: 'person', organizer: false, microphone: false, camera: false, screen: false, hand: false, blocked: [], paused: false };
     devices.addEventListener('change', () => this.#publish());
   }
 
@@ -178,6 +185,36 @@ export class Conference {
     this.#on.onRoster();
   }
 
+  /** Own lines of this stay: at everybody's page. @param {number} [line] without it: all */
+  deleteChat(line) { this.#line?.deleteChat(line); }
+
+  /** The server forwards and looks at nothing of mine meanwhile, and this page sends nothing. @param {boolean} on */
+  pause(on) {
+    this.me.paused = on;
+    this.#line?.pause(on);
+    this.#publish();
+  }
+
+  /** Whether I object to being detected as a speaker. */
+  get objects() { return this.#objects; }
+
+  /** @param {boolean} objects */
+  object(objects) {
+    this.#objects = objects;
+    this.#line?.object(objects);
+  }
+
+  /** @returns {Promise<import('./signalling.js').Record | null>} what the server holds on me; null when it does not answer */
+  myData() {
+    return new Promise((resolve) => {
+      this.#askers.push(resolve);
+      this.#line?.askMyData();
+      setTimeout(() => resolve(null), ANSWER_MS);
+    });
+  }
+
+  async ownAddress() { return await this.#call?.ownAddress() ?? null; }
+
   end() { this.#line?.end(); }
 
   /** Whether the organizers let us use it. @param {Source | 'chat'} what */
@@ -211,11 +248,15 @@ export class Conference {
 
   turnOnSound() { return this.#call?.turnOnSound(); }
 
-  /** @param {string} deviceId */
-  useSpeaker(deviceId) { return this.#call?.useSpeaker(deviceId); }
+  /** @param {string} deviceId empty: the system's default */
+  useSpeaker(deviceId) {
+    this.speaker = deviceId;
+    return this.#call?.useSpeaker(deviceId);
+  }
 
   invitationPassword() { return this.#password; }
 
+  /** @returns {Promise<import('./signalling.js').Receipt | null>} */
   async leave() {
     this.#left = true;
     clearTimeout(this.#mediaTimer);
@@ -223,7 +264,7 @@ export class Conference {
     const told = this.#signalling?.leave();
     this.#call?.close();
     this.#password = null;
-    await told;
+    return await told ?? null;
   }
 
   /** Joins again after a break, as a new participant: ids and connections are valid for one stay only. */
@@ -271,6 +312,10 @@ export class Conference {
       onSoundBlocked: () => this.#on.onSoundBlocked(),
     });
     this.#call = call;
+    if (this.speaker) void call.useSpeaker(this.speaker);
+    // A new stay of somebody who paused or objected: nothing may flow in between.
+    if (this.me.paused) this.#signalling?.pause(true);
+    if (this.#objects) this.#signalling?.object(true);
     this.#setStatus('connecting');
     this.#mediaTimer = window.setTimeout(() => this.#setStatus('blocked'), CONNECT_MS);
     void this.#offer();
@@ -291,7 +336,7 @@ export class Conference {
     const { me } = this;
     for (const source of /** @type {const} */ (['microphone', 'camera', 'screen'])) {
       me[source] = this.#devices.isOn(source);
-      this.#call?.send(source, this.#devices.track(source));
+      this.#call?.send(source, me.paused ? null : this.#devices.track(source));
     }
     this.#line?.state(me);
     this.#on.onRoster();
@@ -338,6 +383,12 @@ export class Conference {
       case 'chat':
         this.#on.onChat(message);
         return;
+      case 'chat-deleted':
+        this.#on.onChatDeleted(message.from, message.line);
+        return;
+      case 'my-data':
+        for (const resolve of this.#askers.splice(0)) resolve(message.data);
+        return;
       case 'media':
         this.#onMediaWord(message);
         return;
@@ -379,7 +430,6 @@ export class Conference {
         return;
       case 'ended':
         this.#left = true;
-        this.#drop();
         this.#on.onEnded(message.reason);
         return;
       case 'refused': // the server ends the stay, for example because of a message it did not understand

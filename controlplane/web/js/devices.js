@@ -6,7 +6,9 @@ import { read, write } from './settings.js';
 /** @typedef {import('./signalling.js').Source} Source */
 /** @typedef {'denied' | 'missing' | 'taken' | 'insecure' | 'ended' | 'failed'} TroubleCode */
 
-const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+/** Heights of the camera's picture that can be chosen, the usual one first. */
+export const RESOLUTIONS = /** @type {const} */ ([720, 360, 180]);
+const FRAME_RATE = { ideal: 30 };
 const MICROPHONE = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 const SCREEN = { video: { frameRate: { ideal: 15, max: 30 } }, audio: false };
 
@@ -37,6 +39,8 @@ export class Devices extends EventTarget {
   #tracks = { microphone: null, camera: null, screen: null };
   /** @type {Set<Source>} */
   #busy = new Set();
+  /** Which of several: for this stay only. */
+  #chosen = { microphone: '', camera: '' };
 
   static get canShareScreen() { return typeof navigator.mediaDevices?.getDisplayMedia === 'function'; }
 
@@ -53,20 +57,22 @@ export class Devices extends EventTarget {
     if (kept?.readyState === 'live') {
       kept.enabled = true;
       this.#changed();
-      return;
+    } else {
+      await this.#capture(source);
     }
-    await this.#capture(source);
+    remember(source, 'on');
   }
 
   /**
    * A muted microphone stays open, disabled and detached from the connection: closing it would make some browsers
    * ask for permission at every unmute.
    * @param {Source} source
-   * @param {{ release?: boolean }} [how] release: close the microphone, too
+   * @param {{ release?: boolean, pressed?: boolean }} [how] release: close the microphone, too; pressed: the person wanted it
    */
-  switchOff(source, { release = source !== 'microphone' } = {}) {
+  switchOff(source, { release = source !== 'microphone', pressed = false } = {}) {
     const track = this.#tracks[source];
     if (!track) return;
+    if (pressed) remember(source, 'off');
     if (release) {
       track.stop();
       this.#tracks[source] = null;
@@ -82,7 +88,7 @@ export class Devices extends EventTarget {
 
   /** @param {'microphone' | 'camera'} source @param {string} deviceId empty: the system's default @throws {Trouble} */
   async choose(source, deviceId) {
-    write(source, deviceId || null);
+    this.#chosen[source] = deviceId;
     const track = this.#tracks[source];
     if (!track) return;
     const wasOn = track.enabled;
@@ -90,6 +96,20 @@ export class Devices extends EventTarget {
     this.#tracks[source] = null;
     if (wasOn) await this.#capture(source);
     else this.#changed();
+  }
+
+  /** @param {'microphone' | 'camera'} source */
+  chosen(source) { return this.#chosen[source]; }
+
+  /** @param {number} height @throws {Trouble} */
+  async useResolution(height) {
+    write('resolution', height === RESOLUTIONS[0] ? null : String(height));
+    await this.choose('camera', this.#chosen.camera);
+  }
+
+  get resolution() {
+    const kept = Number(read('resolution'));
+    return RESOLUTIONS.find((height) => height === kept) ?? RESOLUTIONS[0];
   }
 
   /** @param {MediaDeviceKind} kind */
@@ -125,21 +145,28 @@ export class Devices extends EventTarget {
 
   /** @param {'microphone' | 'camera'} source */
   async #userMedia(source) {
-    const chosen = read(source);
+    const chosen = this.#chosen[source];
+    const height = this.resolution;
+    const camera = { width: { ideal: height * 16 / 9 }, height: { ideal: height }, frameRate: FRAME_RATE };
     /** @param {MediaTrackConstraints} which */
     const ask = (which) => navigator.mediaDevices.getUserMedia(
-      source === 'microphone' ? { audio: { ...MICROPHONE, ...which } } : { video: { ...CAMERA, ...which } });
+      source === 'microphone' ? { audio: { ...MICROPHONE, ...which } } : { video: { ...camera, ...which } });
     if (!chosen) return ask({});
     try {
       return await ask({ deviceId: { exact: chosen } });
     } catch (error) {
       if (troubleOf(error) !== 'missing') throw error;
-      write(source, null); // the remembered device is not plugged in
+      this.#chosen[source] = ''; // it is not plugged in any more
       return ask({});
     }
   }
 
   #changed() { this.dispatchEvent(new Event('change')); }
+}
+
+/** For the offer to switch the same on again; a screen is chosen anew each time. @param {Source} source @param {'on' | 'off'} state */
+function remember(source, state) {
+  if (source !== 'screen') write(source, state);
 }
 
 /**

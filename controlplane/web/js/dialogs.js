@@ -1,8 +1,9 @@
 // The dialogs of the call: settings, keys, and the question before a meeting is ended for everybody.
 
-import { button, find } from './dom.js';
+import { RESOLUTIONS } from './devices.js';
+import { button, el, find } from './dom.js';
 import { fillChoices } from './prejoin.js';
-import { onLanguage } from './i18n.js';
+import { onLanguage, t } from './i18n.js';
 import { offerLanguages } from './page.js';
 import { read, write } from './settings.js';
 
@@ -43,9 +44,11 @@ export function prepareDialogs(root, conference, devices, onTrouble) {
   microphone.addEventListener('change', () => devices.choose('microphone', microphone.value).catch(onTrouble));
   camera.addEventListener('change', () => devices.choose('camera', camera.value).catch(onTrouble));
   speaker.addEventListener('change', () => {
-    write('speaker', speaker.value);
     void conference.useSpeaker(speaker.value);
   });
+
+  const resolution = find(root, '#resolution-select', HTMLSelectElement);
+  resolution.addEventListener('change', () => devices.useResolution(Number(resolution.value)).catch(onTrouble));
 
   const shortcuts = find(root, '#shortcuts-on', HTMLInputElement);
   shortcuts.addEventListener('change', () => write('shortcuts', shortcuts.checked ? null : 'off'));
@@ -53,9 +56,11 @@ export function prepareDialogs(root, conference, devices, onTrouble) {
   async function fill() {
     name.value = conference.me.name;
     shortcuts.checked = read('shortcuts') !== 'off';
-    await fillChoices(devices, microphone, 'audioinput');
-    await fillChoices(devices, camera, 'videoinput');
-    if (canChooseSpeaker) await fillChoices(devices, speaker, 'audiooutput');
+    resolution.replaceChildren(...RESOLUTIONS.map((height) => el('option', { value: String(height) }, t(`resolution.${height}`))));
+    resolution.value = String(devices.resolution);
+    await fillChoices(devices, microphone, 'audioinput', devices.chosen('microphone'));
+    await fillChoices(devices, camera, 'videoinput', devices.chosen('camera'));
+    if (canChooseSpeaker) await fillChoices(devices, speaker, 'audiooutput', conference.speaker);
   }
 
   offerLanguages(settings);

@@ -94,3 +94,10 @@ export async function copy(label, text, done) {
   label.textContent = done;
   setTimeout(() => { if (label.textContent === done) label.textContent = before; }, 2000);
 }
+
+/** Offers a text as a file to keep. @param {string} text @param {string} name */
+export function save(text, name) {
+  const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
+  el('a', { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1_000);
+}

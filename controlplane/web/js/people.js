@@ -26,6 +26,7 @@ function row(person, self, onMore) {
   return el('li', { class: 'person', 'data-testid': 'person', 'data-participant': person.id },
     avatar(person.name),
     el('span', { class: 'person-words' }, el('bdi', { class: 'person-name' }, person.name), roles ? el('span', { class: 'person-role' }, roles) : null),
+    person.paused ? state('pause', t('people.paused'), 'is-off') : null,
     person.hand ? state('hand', t('tile.hand'), 'is-hand') : null,
     person.blocked.length > 0 ? state('lock', t('people.blocked'), 'is-off') : null,
     ...person.kind === 'viewer' ? [] : [

@@ -16,16 +16,15 @@ const METER_BARS = 16;
 export const troubleText = (error) => /** @type {const} */ (`device.${error instanceof Trouble ? error.code : 'failed'}`);
 
 const KIND_NAMES = /** @type {const} */ ({ audioinput: 'device.microphone', videoinput: 'device.camera', audiooutput: 'device.speaker' });
-const KEPT_AS = /** @type {const} */ ({ audioinput: 'microphone', videoinput: 'camera', audiooutput: 'speaker' });
 
 /**
  * @param {Devices} devices
  * @param {HTMLSelectElement} select
  * @param {MediaDeviceKind} kind
+ * @param {string} chosen its id; empty: the system's default
  */
-export async function fillChoices(devices, select, kind) {
+export async function fillChoices(devices, select, kind, chosen) {
   const found = (await devices.list(kind)).filter((device) => device.deviceId !== 'default');
-  const chosen = read(KEPT_AS[kind]) ?? '';
   select.replaceChildren(el('option', { value: '' }, t('device.default')), ...found.map((device, i) =>
     el('option', { value: device.deviceId }, device.label || t('device.numbered', { kind: t(KIND_NAMES[kind]), number: i + 1 }))));
   select.value = found.some((device) => device.deviceId === chosen) ? chosen : '';
@@ -54,6 +53,7 @@ export function showPrejoin(place, { room, password, devices, trouble: before },
 
   const mic = button(place, 'preview-mic');
   const camera = button(place, 'preview-camera');
+  const asBefore = button(place, 'as-before');
   const video = find(place, '#preview-video', HTMLVideoElement);
   const meter = part('#meter');
   meter.replaceChildren(...Array.from({ length: METER_BARS }, () => el('span')));
@@ -75,6 +75,9 @@ export function showPrejoin(place, { room, password, devices, trouble: before },
     part('#microphone-choice').hidden = !micOn;
     part('#camera-choice').hidden = !cameraOn;
     part('#optional-hint').hidden = micOn || cameraOn;
+    const before = lastOn();
+    asBefore.hidden = micOn || cameraOn || before.length === 0;
+    asBefore.textContent = t(before.length === 2 ? 'prejoin.before.both' : before[0] === 'camera' ? 'prejoin.before.camera' : 'prejoin.before.microphone');
     part('#join-text').textContent = t(joining ? 'prejoin.joining' : 'prejoin.join');
     const micTrack = devices.track('microphone');
     if (micTrack !== metered) {
@@ -91,8 +94,8 @@ export function showPrejoin(place, { room, password, devices, trouble: before },
   }
 
   function fillSelects() {
-    if (devices.isOn('microphone')) void fillChoices(devices, find(place, '#microphone-select', HTMLSelectElement), 'audioinput');
-    if (devices.isOn('camera')) void fillChoices(devices, find(place, '#camera-select', HTMLSelectElement), 'videoinput');
+    if (devices.isOn('microphone')) void fillChoices(devices, find(place, '#microphone-select', HTMLSelectElement), 'audioinput', devices.chosen('microphone'));
+    if (devices.isOn('camera')) void fillChoices(devices, find(place, '#camera-select', HTMLSelectElement), 'videoinput', devices.chosen('camera'));
   }
 
   /** @param {unknown} error */
@@ -101,10 +104,16 @@ export function showPrejoin(place, { room, password, devices, trouble: before },
   /** @param {'microphone' | 'camera'} source */
   function press(source) {
     part('#device-error').textContent = '';
-    if (devices.isOn(source)) devices.switchOff(source, { release: true });
+    if (devices.isOn(source)) devices.switchOff(source, { release: true, pressed: true });
     else devices.switchOn(source).then(fillSelects, complain);
   }
 
+  /** What was on when this device was last here without hanging up. */
+  const lastOn = () => /** @type {const} */ (['microphone', 'camera']).filter((source) => read(source) === 'on');
+
+  asBefore.addEventListener('click', () => {
+    for (const source of lastOn()) press(source);
+  });
   mic.addEventListener('click', () => press('microphone'));
   camera.addEventListener('click', () => press('camera'));
   for (const source of /** @type {const} */ (['microphone', 'camera'])) {

@@ -7,6 +7,7 @@ import { find, stamp } from './dom.js';
 import { language, t, translate } from './i18n.js';
 import { startPage } from './page.js';
 import { showPrejoin } from './prejoin.js';
+import { asFragment } from './receipt.js';
 import { wipe } from './settings.js';
 import { roomOfPage, takePasswordFromAddress } from './signalling.js';
 import { showWaiting } from './waiting.js';
@@ -40,6 +41,7 @@ function showDoor(known, trouble) {
       onSpeakers: () => page?.showSpeakers(),
       onPerson: (before, after) => page?.tellPerson(before, after),
       onChat: (message) => page?.addChat(message),
+      onChatDeleted: (from, line) => page?.removeChat(from, line),
       onStatus: (status) => {
         page?.showStatus(status);
         const why = LOST[status];
@@ -90,10 +92,11 @@ window.addEventListener('hashchange', () => {
  * @param {string} [reason]
  */
 async function goodbye(conference, reason) {
-  const bye = reason ? `/bye#${language()}.${reason}` : `/bye#${language()}`;
+  let bye = reason ? `/bye#${language()}.${reason}` : `/bye#${language()}`;
   devices.stopAll();
   try {
-    await conference.leave();
+    const receipt = await conference.leave();
+    if (receipt) bye += asFragment(receipt);
     await wipe();
   } finally {
     await fetch('/bye', { signal: AbortSignal.timeout(ANSWER_MS) }).then(() => location.replace(bye), () => sayGoodbyeHere(bye, reason));

@@ -1,11 +1,18 @@
-// The only user of browser storage. What may be kept on the device is the closed list KEYS; wipe() leaves nothing.
+// The only user of browser storage. What may be kept on the device is the closed lists below; wipe() leaves nothing.
 
-/** @typedef {'name' | 'language' | 'microphone' | 'camera' | 'speaker' | 'shortcuts'} Key */
+/** @typedef {'name' | 'resolution' | 'microphone' | 'camera'} DeviceKey microphone and camera: 'on' or 'off', as last pressed */
+/** @typedef {'language' | 'shortcuts'} TabKey */
+/** @typedef {DeviceKey | TabKey} Key */
 
-/** @type {readonly Key[]} */
-export const KEYS = ['name', 'language', 'microphone', 'camera', 'speaker', 'shortcuts'];
+/** Stays on the device until hang-up. @type {readonly DeviceKey[]} */
+export const DEVICE_KEYS = ['name', 'resolution', 'microphone', 'camera'];
+/** Goes with the tab. @type {readonly TabKey[]} */
+export const TAB_KEYS = ['language', 'shortcuts'];
 
 const PREFIX = 'saal.';
+
+/** @param {Key} key */
+const storeOf = (key) => /** @type {readonly string[]} */ (TAB_KEYS).includes(key) ? sessionStorage : localStorage;
 
 /**
  * @param {Key} key
@@ -13,7 +20,7 @@ const PREFIX = 'saal.';
  */
 export function read(key) {
   try {
-    return localStorage.getItem(PREFIX + key);
+    return storeOf(key).getItem(PREFIX + key);
   } catch {
     return null; // storage may be switched off in the browser; everything works without it
   }
@@ -25,9 +32,16 @@ export function read(key) {
  */
 export function write(key, value) {
   try {
-    if (value === null || value === '') localStorage.removeItem(PREFIX + key);
-    else localStorage.setItem(PREFIX + key, value);
+    if (value === null || value === '') storeOf(key).removeItem(PREFIX + key);
+    else storeOf(key).setItem(PREFIX + key, value);
   } catch { /* as in read */ }
+}
+
+/** What this site keeps in the browser at this moment, as it keeps it. */
+export function kept() {
+  /** @param {readonly Key[]} keys */
+  const entries = (keys) => Object.fromEntries(keys.map((key) => [PREFIX + key, read(key)]).filter(([, value]) => value !== null));
+  return { localStorage: entries(DEVICE_KEYS), sessionStorage: entries(TAB_KEYS) };
 }
 
 /** True when this device remembers anything of this site. */
@@ -45,6 +59,7 @@ export async function wipe() {
   const steps = [
     () => localStorage.clear(),
     () => sessionStorage.clear(),
+    () => history.replaceState(null, ''),
     async () => {
       for (const { name } of await indexedDB.databases()) {
         if (name) await deleteDatabase(name);

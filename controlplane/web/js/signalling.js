@@ -1,6 +1,6 @@
 // The only file that knows the protocol (docs/protocol.md): REST for accounts and rooms, one WebSocket for a call.
 
-/** @typedef {{ id: string, name: string, kind: 'person' | 'stream' | 'viewer', organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean, blocked: Source[] }} Participant */
+/** @typedef {{ id: string, name: string, kind: 'person' | 'stream' | 'viewer', organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean, blocked: Source[], paused: boolean }} Participant */
 /** @typedef {{ microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} OwnState */
 /** @typedef {'microphone' | 'camera' | 'screen'} Source */
 /** @typedef {{ mid: string, source: Source }} SourceLine */
@@ -8,6 +8,36 @@
 /** @typedef {'not-admitted' | 'full' | 'bad-message' | 'busy' | 'too-many-attempts' | 'locked' | 'turned-away'} Refusal */
 /** @typedef {{ lobby: boolean, locked: boolean, password: boolean, microphone: boolean, camera: boolean, screen: boolean, chat: boolean }} Rules the last four: what guests may use */
 /** @typedef {{ id: string, name: string }} Waiter */
+/** @typedef {{ receipt: string, signature: string }} Receipt */
+
+/**
+ * All that the control plane holds on me; docs/protocol.md, 2.4.
+ * @typedef {object} Record
+ * @property {string} participant
+ * @property {string} name
+ * @property {'person' | 'stream' | 'viewer'} kind
+ * @property {boolean} organizer
+ * @property {string} joined_at
+ * @property {OwnState} switched_on
+ * @property {Source[]} blocked
+ * @property {boolean} paused
+ * @property {{ speaker_detection: boolean }} objections
+ * @property {[]} consents
+ * @property {number} chat_lines_relayed
+ * @property {number} chat_lines_allowed
+ * @property {Connection | null} connection
+ */
+/**
+ * @typedef {object} Connection
+ * @property {string} ice_ufrag
+ * @property {string} certificate_sha256
+ * @property {string} cname
+ * @property {number} offers
+ * @property {string[]} slots
+ * @property {Wish[]} view
+ * @property {number} messages_allowed
+ * @property {number} offers_allowed
+ */
 /** @typedef {'consent-expired' | 'close-notify' | 'handshake-failed' | 'fingerprint-mismatch'} MediaLoss */
 
 /**
@@ -26,19 +56,26 @@
  *   | { type: 'left', participant: string }
  *   | { type: 'slot', slot: string, participant: string | null, source: Source }
  *   | { type: 'speakers', participants: string[] }
- *   | { type: 'chat', from: string, name: string, text: string }
+ *   | { type: 'chat', from: string, name: string, text: string, line: number }
+ *   | { type: 'chat-deleted', from: string, line?: number }
+ *   | { type: 'my-data', data: Record }
  *   | { type: 'media', state: 'connected' | 'gone', reason?: MediaLoss }
  *   | { type: 'video-refused', sources: ('camera' | 'screen')[] }
  *   | { type: 'ended', reason: 'by-organizer' | 'shutdown' | 'removed' }} ServerMessage
  */
 
-const FAREWELL_MS = 400;
+/** As long as the server waits for its media plane to erase a participant. */
+const FAREWELL_MS = 1_000;
 
 /** One participant's WebSocket: join first, then anything else. */
 export class Signalling {
   /** @type {WebSocket} */
   #socket;
   #closing = false;
+  /** @type {(receipt: Receipt | null) => void} */
+  #onReceipt = () => {};
+  /** @type {Promise<Receipt | null>} what the server says last, or null when it says nothing more */
+  #receipt = new Promise((resolve) => { this.#onReceipt = resolve; });
 
   /**
    * @param {string} room
@@ -50,9 +87,12 @@ export class Signalling {
     this.#socket = new WebSocket(`${scheme}//${location.host}/api/v1/rooms/${encodeURIComponent(room)}/ws`);
     this.#socket.onopen = () => this.#send({ type: 'join', name: join.name, ...(join.password === null ? {} : { password: join.password }) });
     this.#socket.onmessage = (event) => {
-      if (!this.#closing) on.onMessage(JSON.parse(event.data));
+      const message = JSON.parse(event.data);
+      if (message.type === 'receipt') this.#onReceipt({ receipt: message.receipt, signature: message.signature });
+      else if (!this.#closing) on.onMessage(message);
     };
     this.#socket.onclose = () => {
+      this.#onReceipt(null);
       if (!this.#closing) on.onClose();
     };
   }
@@ -68,6 +108,17 @@ export class Signalling {
 
   /** @param {string} text */
   chat(text) { this.#send({ type: 'chat', text }); }
+
+  /** @param {number} [line] without it: all of mine */
+  deleteChat(line) { this.#send({ type: 'delete-chat', ...(line === undefined ? {} : { line }) }); }
+
+  /** @param {boolean} on */
+  pause(on) { this.#send({ type: 'pause', on }); }
+
+  /** @param {boolean} objects to being detected as a speaker */
+  object(objects) { this.#send({ type: 'object', speaker_detection: objects }); }
+
+  askMyData() { this.#send({ type: 'my-data' }); }
 
   /** @param {string} name */
   rename(name) { this.#send({ type: 'rename', name }); }
@@ -95,13 +146,17 @@ export class Signalling {
   /** @param {string} participant */
   remove(participant) { this.#send({ type: 'remove', participant }); }
 
-  /** Says goodbye; resolves when the server has heard it, or soon after. */
+  /**
+   * Says goodbye and waits for the receipt.
+   * @returns {Promise<Receipt | null>} null when the server does not answer soon
+   */
   async leave() {
+    this.#closing = true;
+    if (this.#socket.readyState === WebSocket.CONNECTING) this.#socket.close();
     this.#send({ type: 'leave' });
-    const closed = new Promise((resolve) => this.#socket.addEventListener('close', resolve, { once: true }));
-    const waited = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS));
-    this.close();
-    await Promise.race([closed, waited]);
+    const receipt = await Promise.race([this.#receipt, /** @type {Promise<null>} */ (new Promise((resolve) => setTimeout(() => resolve(null), FAREWELL_MS)))]);
+    this.#socket.close();
+    return receipt;
   }
 
   close() {
@@ -115,10 +170,10 @@ export class Signalling {
   }
 }
 
-/** @typedef {'wrong-credentials' | 'too-many-attempts' | 'sign-in' | 'name-taken' | 'bad-name' | 'bad-password' | 'busy' | 'no-room' | 'unreachable' | 'unknown'} ErrorCode */
+/** @typedef {'wrong-credentials' | 'too-many-attempts' | 'sign-in' | 'name-taken' | 'bad-name' | 'bad-password' | 'busy' | 'no-room' | 'not-stored' | 'unreachable' | 'unknown'} ErrorCode */
 /** @typedef {{ name: string, url: string, password?: string, media_token: string, waiting_seconds: number }} OpenedRoom */
 
-const CODES = new Set(['wrong-credentials', 'too-many-attempts', 'sign-in', 'name-taken', 'bad-name', 'bad-password', 'busy', 'no-room']);
+const CODES = new Set(['wrong-credentials', 'too-many-attempts', 'sign-in', 'name-taken', 'bad-name', 'bad-password', 'busy', 'no-room', 'not-stored']);
 
 export class Refused extends Error {
   /** @param {ErrorCode} code */
@@ -159,6 +214,15 @@ export const logout = () => call('POST', 'logout');
  * @returns {Promise<OpenedRoom>}
  */
 export const openRoom = (wish) => call('POST', 'rooms', wish);
+
+/** @returns {Promise<{ account: string, rooms: { name: string, participants: number }[] }>} what is held on the organizer who is signed in */
+export const ownAccount = () => call('GET', 'account');
+
+/** Deletes the account that is signed in. @param {string} password @returns {Promise<void>} */
+export const deleteAccount = (password) => call('DELETE', 'account', { password });
+
+/** @returns {Promise<{ algorithm: string, public_key: string }>} what receipts of this server are signed with */
+export const receiptKey = () => call('GET', 'receipt-key');
 
 /** @param {string} name @returns {Promise<void>} */
 export const deleteRoom = (name) => call('DELETE', `rooms/${encodeURIComponent(name)}`);

@@ -134,14 +134,14 @@ export class Stage {
         continue;
       }
       const person = this.#conference.person(tile.participant);
-      const picture = this.#visible.has(key) && person?.[tile.source] ? this.#conference.picture(tile.participant, tile.source) : null;
+      const picture = this.#visible.has(key) && person?.[tile.source] && !person.paused ? this.#conference.picture(tile.participant, tile.source) : null;
       tile.show(picture?.stream ?? null, picture?.since ?? 0);
     }
   }
 
   /** @param {Tile} tile */
   #showOwn(tile) {
-    const track = this.#devices.track('camera');
+    const track = this.#conference.me.paused ? null : this.#devices.track('camera');
     if ((this.#ownStream.getVideoTracks()[0] ?? null) !== track) {
       this.#ownStream = new MediaStream(track ? [track] : []);
       this.#ownSince = 0;
@@ -201,7 +201,8 @@ export class Stage {
     const wishes = [];
     for (const [key, rect] of places) {
       const tile = this.#tiles.get(key);
-      if (!tile || tile.self || !this.#conference.person(tile.participant)?.[tile.source]) continue;
+      const person = tile && !tile.self ? this.#conference.person(tile.participant) : null;
+      if (!tile || !person?.[tile.source] || person.paused) continue;
       const wish = { participant: tile.participant, source: tile.source, height: Math.round(rect.height * devicePixelRatio) };
       if (key === main) wishes.unshift(wish);
       else wishes.push(wish);

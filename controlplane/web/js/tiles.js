@@ -1,6 +1,7 @@
 // One tile: a participant's camera or screen, or an avatar while there is no picture.
 
 import { el, setIcon } from './dom.js';
+import { icon } from './icons.js';
 import { t } from './i18n.js';
 
 /** @typedef {import('./signalling.js').Participant} Participant */
@@ -54,6 +55,8 @@ export class Tile {
     this.muted = el('span', { class: 'plate-muted', role: 'img', hidden: true });
     this.speaking = el('span', { class: 'plate-speaking', role: 'img', hidden: true });
     this.hand = el('span', { class: 'tile-hand', role: 'img', hidden: true });
+    this.pausedWords = el('span', {});
+    this.paused = el('div', { class: 'tile-paused', hidden: true }, icon('pause'), this.pausedWords);
     this.pin = el('button', { type: 'button', class: 'tile-pin', 'aria-pressed': 'false' });
     setIcon(this.muted, 'mic-off');
     setIcon(this.speaking, 'speaking');
@@ -65,7 +68,7 @@ export class Tile {
       'data-participant': participant,
       'data-self': self,
       role: 'group',
-    }, this.avatarPlace, this.video, this.hand, el('div', { class: 'plate' }, this.muted, this.speaking, this.name), this.pin);
+    }, this.avatarPlace, this.video, this.paused, this.hand, el('div', { class: 'plate' }, this.muted, this.speaking, this.name), this.pin);
     this.root.addEventListener('click', onPin); // the pin button inside is the way for keyboards
   }
 
@@ -78,7 +81,10 @@ export class Tile {
     this.root.setAttribute('aria-label', title);
     this.pin.setAttribute('aria-label', t(screen ? 'tile.pin.screen' : 'tile.pin', { name: person.name }));
     this.pin.title = this.pin.getAttribute('aria-label') ?? '';
-    this.muted.hidden = screen || person.microphone;
+    this.muted.hidden = screen || person.microphone || person.paused;
+    this.paused.hidden = !person.paused;
+    setText(this.pausedWords, t(this.self ? 'tile.paused.self' : 'tile.paused'));
+    this.root.classList.toggle('is-paused', person.paused);
     this.muted.setAttribute('aria-label', t('tile.muted'));
     this.speaking.hidden = screen || !speaking;
     this.speaking.setAttribute('aria-label', t('tile.speaking'));

@@ -4,7 +4,11 @@ import { button, find, setIcon } from './dom.js';
 import { t } from './i18n.js';
 import { read } from './settings.js';
 
-/** @typedef {'chat' | 'people'} Panel */
+/** @typedef {'chat' | 'people' | 'data'} Panel */
+
+/** @type {Record<Panel, string>} each panel's button */
+const OPENERS = { chat: 'chat-toggle', people: 'people', data: 'my-data' };
+
 /** @typedef {import('./signalling.js').Source} Source */
 
 /**
@@ -40,6 +44,8 @@ export class Toolbar {
       'chat-close': () => this.#togglePanel('chat'),
       people: () => this.#togglePanel('people'),
       'people-close': () => this.#togglePanel('people'),
+      'my-data': () => this.#togglePanel('data'),
+      'data-close': () => this.#togglePanel('data'),
       settings: actions.openSettings,
       'leave-end': actions.askEnd,
       'hang-up': actions.hangUp,
@@ -116,14 +122,13 @@ export class Toolbar {
   /** @param {Panel} panel */
   #togglePanel(panel) {
     const next = this.panel === panel ? null : panel;
-    const opener = panel === 'chat' ? 'chat-toggle' : 'people';
     this.panel = next;
-    find(this.#root, '#chat-panel', HTMLElement).hidden = next !== 'chat';
-    find(this.#root, '#people-panel', HTMLElement).hidden = next !== 'people';
-    this.#press('chat-toggle', next === 'chat');
-    this.#press('people', next === 'people');
-    if (next === 'people') button(this.#root, 'people-close').focus();
-    if (next === null) this.#focus(opener);
+    for (const [name, opener] of Object.entries(OPENERS)) {
+      find(this.#root, `#${name}-panel`, HTMLElement).hidden = next !== name;
+      this.#press(opener, next === name);
+    }
+    if (next === 'people' || next === 'data') button(this.#root, `${next}-close`).focus();
+    if (next === null) this.#focus(OPENERS[panel]);
     this.#actions.onPanel(next);
   }
 

@@ -1,6 +1,6 @@
 // The welcome page: a way into a room for everybody, and the opening of rooms for organizers.
 
-import { button, copy, find, input } from './dom.js';
+import { button, copy, el, find, input } from './dom.js';
 import { onLanguage, t } from './i18n.js';
 import { startPage } from './page.js';
 import * as server from './signalling.js';
@@ -73,6 +73,7 @@ function show() {
   signInForm.hidden = account !== null;
   openForm.hidden = account === null || opened !== null;
   place('#opened').hidden = account === null || opened === null;
+  place('#own-account').hidden = account === null || opened !== null;
   place('#signed-in-as').textContent = account === null ? '' : t('open.signedin', { account });
   if (opened) showOpened(opened);
 }
@@ -120,6 +121,41 @@ button(document, 'sign-out').addEventListener('click', (event) => {
     account = null;
     opened = null;
     show();
+    accountField.focus();
+  });
+});
+
+// My account
+
+const ownAccount = find(document, '#own-account', HTMLDetailsElement);
+const deletePassword = input(document, 'delete-account-password');
+const sure = input(document, 'delete-account-sure');
+
+ownAccount.addEventListener('toggle', () => {
+  if (ownAccount.open) server.ownAccount().then(showAccount, () => showAccount({ rooms: [] }));
+});
+
+/** @param {{ rooms: { name: string, participants: number }[] }} held */
+function showAccount({ rooms }) {
+  place('#account-rooms').replaceChildren(...rooms.map(({ name, participants }) =>
+    el('li', {}, el('bdi', {}, name), ' · ', t('account.room', { count: participants }))));
+}
+
+place('#delete-account-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (!deletePassword.value) return deletePassword.focus();
+  if (!sure.checked) {
+    place('#delete-account-error').textContent = t('account.delete.unsure');
+    return sure.focus();
+  }
+  void attempt(button(document, 'delete-account'), '#delete-account-error', async () => {
+    await server.deleteAccount(deletePassword.value);
+    account = null;
+    deletePassword.value = '';
+    sure.checked = false;
+    ownAccount.open = false;
+    show();
+    place('#open-status').textContent = t('account.deleted');
     accountField.focus();
   });
 });

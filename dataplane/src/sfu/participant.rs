@@ -38,6 +38,8 @@ pub(crate) struct Participant {
     /// Random, for this stay only (RFC 7022).
     pub(crate) cname: [u8; 16],
     pub(crate) connected: bool,
+    /// Their audio level is neither used nor passed on.
+    pub(crate) objects: bool,
     pub(crate) reported: Option<Instant>,
     pub(crate) resend: ResendBudget,
     pub(crate) intake: Intake,
@@ -83,6 +85,7 @@ impl Participant {
             ssrc: seeds.ssrc,
             cname: seeds.cname,
             connected: false,
+            objects: false,
             reported: None,
             resend: ResendBudget::default(),
             intake: Intake::default(),

@@ -1,4 +1,7 @@
 //! Who speaks: the loudest microphones by RFC 6464 level, with hysteresis, so that a cough takes nobody's slot.
+//!
+//! Whoever objects to being detected is *apart*: no level of theirs is looked at and they are never listed. What gives
+//! them a place is that they switched their microphone on, the latest first.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +29,9 @@ const UNKNOWN: f32 = 60.0;
 pub(crate) struct Speakers {
     /// Everybody's running loudness.
     heard: Vec<Voice>,
-    /// The sources that fill the audio slots, at most `holders_max`.
+    /// Those of the detected that have a place.
+    detected: Vec<Key<Source>>,
+    /// The sources that fill the audio slots, those apart among them: at most `holders_max`.
     holders: Vec<Key<Source>>,
     holders_max: usize,
     listed: Vec<ParticipantId>,
@@ -36,6 +41,8 @@ pub(crate) struct Speakers {
 struct Voice {
     source: Key<Source>,
     participant: ParticipantId,
+    /// Its owner objects to being detected.
+    apart: bool,
     loudness: f32,
     /// Last packet loud enough for speech.
     spoke: Option<Instant>,
@@ -47,10 +54,16 @@ struct Voice {
 
 impl Speakers {
     pub(crate) fn new() -> Speakers {
-        Speakers { heard: Vec::new(), holders: Vec::new(), holders_max: 0, listed: Vec::new() }
+        Speakers {
+            heard: Vec::new(),
+            detected: Vec::new(),
+            holders: Vec::new(),
+            holders_max: 0,
+            listed: Vec::new(),
+        }
     }
 
-    /// The sources to fill audio slots with, those that speak before those that do not.
+    /// The sources to fill audio slots with: who speaks, those apart, those who do not speak.
     pub(crate) fn holders(&self) -> &[Key<Source>] {
         &self.holders
     }
@@ -59,33 +72,49 @@ impl Speakers {
     /// Returns whether the holders changed.
     pub(crate) fn set_slots(&mut self, slots: usize) -> bool {
         self.holders_max = slots + usize::from(slots > 0);
-        let before = self.holders.len();
-        self.holders.truncate(self.holders_max);
-        self.fill() || before != self.holders.len()
+        self.fill()
     }
 
-    /// Returns whether the holders changed.
-    pub(crate) fn add(&mut self, source: Key<Source>, participant: ParticipantId) -> bool {
+    /// A microphone that was switched on. Returns whether the holders changed.
+    pub(crate) fn add(&mut self, source: Key<Source>, participant: ParticipantId, apart: bool) -> bool {
         if self.heard.iter().any(|v| v.source == source) {
             return false;
         }
-        self.heard.push(Voice { source, participant, loudness: 0.0, spoke: None, began: None, took: None });
+        self.heard.push(Voice {
+            source,
+            participant,
+            apart,
+            loudness: 0.0,
+            spoke: None,
+            began: None,
+            took: None,
+        });
         self.fill()
     }
 
     /// Returns whether the holders changed.
     pub(crate) fn remove(&mut self, source: Key<Source>) -> bool {
         self.heard.retain(|v| v.source != source);
-        let before = self.holders.len();
-        self.holders.retain(|h| *h != source);
-        let gone = before != self.holders.len();
-        self.fill() || gone
+        self.fill()
+    }
+
+    /// The owner objects to being detected, or no longer does. What was known of the voice is forgotten.
+    /// Returns whether the holders changed.
+    pub(crate) fn set_apart(&mut self, source: Key<Source>, apart: bool) -> bool {
+        let Some(voice) = self.heard.iter_mut().find(|v| v.source == source && v.apart != apart) else {
+            return false;
+        };
+        let participant = voice.participant;
+        *voice = Voice { source, participant, apart, loudness: 0.0, spoke: None, began: None, took: None };
+        self.fill()
     }
 
     /// A packet of a microphone. Returns whether the holders changed.
     pub(crate) fn on_level(&mut self, now: Instant, source: Key<Source>, level: Option<AudioLevel>) -> bool {
         let loudness = level.map_or(UNKNOWN, |l| f32::from(127 - l.level.min(127)));
-        let Some(voice) = self.heard.iter_mut().find(|v| v.source == source) else { return false };
+        let Some(voice) = self.heard.iter_mut().find(|v| v.source == source && !v.apart) else {
+            return false;
+        };
         let weight = if loudness > voice.loudness { ATTACK } else { RELEASE };
         voice.loudness += (loudness - voice.loudness) * weight;
         if loudness >= SPEAKING {
@@ -116,8 +145,8 @@ impl Speakers {
     /// Takes the place of the quietest who does not speak, or speaks much more quietly, among those ahead of `source`: a
     /// receiver with fewer slots than there are holders hears the first of them. Returns whether the order changed.
     fn challenge(&mut self, now: Instant, source: Key<Source>, loudness: f32) -> bool {
-        let own = self.holders.iter().position(|h| *h == source);
-        let ahead = &self.holders[..own.unwrap_or(self.holders.len())];
+        let own = self.detected.iter().position(|h| *h == source);
+        let ahead = &self.detected[..own.unwrap_or(self.detected.len())];
         let yields = |v: &&Voice| {
             v.took.is_none_or(|at| now >= at + HOLD)
                 && (v.spoke.is_none_or(|at| now >= at + HOLD) || v.loudness + MARGIN_DB < loudness)
@@ -129,28 +158,41 @@ impl Speakers {
             .filter_map(|v| Some((v.loudness, ahead.iter().position(|h| *h == v.source)?)))
             .min_by(|a, b| a.0.total_cmp(&b.0));
         match (quietest, own) {
-            (Some((_, place)), Some(own)) => self.holders.swap(place, own),
-            (Some((_, place)), None) => self.holders[place] = source,
+            (Some((_, place)), Some(own)) => self.detected.swap(place, own),
+            (Some((_, place)), None) => self.detected[place] = source,
             (None, _) => return false,
         }
         if let Some(voice) = self.heard.iter_mut().find(|v| v.source == source) {
             voice.took = Some(now);
         }
-        true
+        self.arrange()
     }
 
-    /// While there is room everybody holds a place.
+    /// While there is room everybody holds a place. Those apart have at most half of the places while others want them.
     fn fill(&mut self) -> bool {
-        let mut changed = false;
-        for voice in &self.heard {
-            if self.holders.len() >= self.holders_max {
+        let of = |apart: bool| self.heard.iter().filter(move |v| v.apart == apart).map(|v| v.source);
+        let places_apart = (self.holders_max / 2).min(of(true).count());
+        self.detected.retain(|h| of(false).any(|source| source == *h));
+        self.detected.truncate(self.holders_max - places_apart);
+        for source in of(false) {
+            if self.detected.len() >= self.holders_max - places_apart {
                 break;
             }
-            if !self.holders.contains(&voice.source) {
-                self.holders.push(voice.source);
-                changed = true;
+            if !self.detected.contains(&source) {
+                self.detected.push(source);
             }
         }
+        self.arrange()
+    }
+
+    /// A receiver with a single slot hears who speaks; those apart come next.
+    fn arrange(&mut self) -> bool {
+        let free = self.holders_max.saturating_sub(self.detected.len());
+        let apart = self.heard.iter().rev().filter(|v| v.apart).map(|v| v.source).take(free);
+        let (first, rest) = self.detected.split_at(self.detected.len().min(1));
+        let holders: Vec<_> = first.iter().copied().chain(apart).chain(rest.iter().copied()).collect();
+        let changed = holders != self.holders;
+        self.holders = holders;
         changed
     }
 }
@@ -171,7 +213,7 @@ mod tests {
         speakers.set_slots(1);
         let sources: Vec<_> = (0..count).map(|_| keys.reserve_key()).collect();
         for (index, source) in sources.iter().enumerate() {
-            speakers.add(*source, ParticipantId(index as u64));
+            speakers.add(*source, ParticipantId(index as u64), false);
         }
         (speakers, sources, Instant::now())
     }
@@ -233,5 +275,49 @@ mod tests {
         assert_eq!(speakers.next_listed(at), Some(vec![ParticipantId(1), ParticipantId(0)]));
         assert_eq!(speakers.next_listed(at), None);
         assert_eq!(speakers.next_listed(at + LINGER), Some(Vec::new()));
+    }
+
+    #[test]
+    fn whoever_objects_is_heard_and_never_listed_however_loud() {
+        let (mut speakers, s, t0) = speakers(4);
+        assert!(speakers.set_apart(s[3], true), "a place, although all were taken");
+        assert_eq!(speakers.holders(), [s[0], s[3]]);
+        assert!(!talk(&mut speakers, t0, s[3], 0, 50), "its level moves nobody");
+        assert_eq!(speakers.next_listed(t0 + Duration::from_secs(1)), None);
+        assert!(talk(&mut speakers, t0, s[1], 20, 10));
+        assert_eq!(speakers.holders(), [s[1], s[3]], "who speaks comes first, for a receiver with one slot");
+        assert_eq!(speakers.next_listed(t0 + Duration::from_millis(200)), Some(vec![ParticipantId(1)]));
+    }
+
+    #[test]
+    fn an_objection_takes_a_speaker_off_the_list_and_its_end_is_not_held_against_them() {
+        let (mut speakers, s, t0) = speakers(2);
+        talk(&mut speakers, t0, s[0], 20, 10);
+        let at = t0 + Duration::from_millis(200);
+        assert_eq!(speakers.next_listed(at), Some(vec![ParticipantId(0)]));
+        speakers.set_apart(s[0], true);
+        assert_eq!(speakers.next_listed(at), Some(Vec::new()));
+        speakers.set_apart(s[0], false);
+        assert_eq!(speakers.next_listed(at), None, "nothing is left of what was known before");
+        talk(&mut speakers, at, s[0], 20, 10);
+        assert_eq!(speakers.next_listed(at), Some(vec![ParticipantId(0)]));
+    }
+
+    #[test]
+    fn of_many_who_object_those_who_switched_on_last_are_heard() {
+        let (mut speakers, s, _) = speakers(5);
+        speakers.set_slots(3);
+        for source in &s[1..] {
+            speakers.set_apart(*source, true);
+        }
+        assert_eq!(speakers.holders(), [s[0], s[4], s[3], s[2]], "nobody else wants the places");
+        speakers.remove(s[1]);
+        speakers.add(s[1], ParticipantId(1), true);
+        assert_eq!(speakers.holders(), [s[0], s[1], s[4], s[3]]);
+        for source in &s[3..] {
+            speakers.set_apart(*source, false);
+        }
+        assert_eq!(speakers.holders().len(), 4);
+        assert!(s[1..3].iter().all(|source| speakers.holders().contains(source)));
     }
 }

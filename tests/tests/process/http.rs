@@ -203,6 +203,23 @@ impl Line {
         }
     }
 
+    /// What has arrived so far.
+    pub(crate) fn hear_at_once(&mut self) -> Vec<Value> {
+        self.0.get_ref().set_nonblocking(true).expect("a socket");
+        let heard = std::iter::from_fn(|| {
+            loop {
+                match self.0.read() {
+                    Ok(Message::Text(text)) => break serde_json::from_str(&text).ok(),
+                    Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                    Ok(Message::Close(_) | Message::Binary(_) | Message::Frame(_)) | Err(_) => break None,
+                }
+            }
+        });
+        let heard = heard.collect();
+        self.0.get_ref().set_nonblocking(false).expect("a socket");
+        heard
+    }
+
     /// The next message of a type; others are passed over.
     pub(crate) fn hear_type(&mut self, wanted: &str) -> Value {
         loop {

@@ -56,8 +56,7 @@ impl Peer {
             "{}",
             reply.body
         );
-        let answer = SdpAnswer::from_sdp_string(&reply.body).expect("an answer");
-        peer.rtc.sdp_api().accept_answer(pending, answer).expect("it fits the offer");
+        peer.accept(pending, &reply.body);
         let location = reply.header("location").expect("a session has a URL").to_owned();
         assert!(location.starts_with(&format!("/{door}/session/")) && location.len() > 64, "{location}");
         (peer, location)
@@ -75,10 +74,14 @@ impl Peer {
             Direction::RecvOnly | Direction::SendRecv | Direction::Inactive => Vec::new(),
         };
         line.say(&json!({"type": "offer", "sdp": offer, "sources": sources}));
-        let answer = line.hear_type("answer")["sdp"].as_str().expect("an answer").to_owned();
-        let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
-        peer.rtc.sdp_api().accept_answer(pending, answer).expect("it fits the offer");
+        let answer = line.hear_type("answer");
+        peer.accept(pending, answer["sdp"].as_str().expect("an answer"));
         peer
+    }
+
+    pub(crate) fn accept(&mut self, pending: SdpPendingOffer, answer: &str) {
+        let answer = SdpAnswer::from_sdp_string(answer).expect("an answer");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("it fits the offer");
     }
 
     /// Moves packets for a moment; a publisher speaks and shows something meanwhile.
@@ -160,12 +163,13 @@ pub(crate) fn delete(server: &Server, path: &str, token: &str) -> Reply {
     request(server.http, "DELETE", path, &[("Authorization", &bearer)], "")
 }
 
-fn open(server: &Server) -> String {
+/// Opens a room and gives its media token.
+pub(crate) fn open(server: &Server) -> String {
     let room = server.open_room(&server.sign_in(), ROOM, PASSWORD);
     room["media_token"].as_str().expect("a room has one").to_owned()
 }
 
-/// Both move until it is true.
+/// All move until it is true.
 pub(crate) fn until(what: &str, peers: &mut [&mut Peer], mut is_true: impl FnMut(&[&mut Peer]) -> bool) {
     let deadline = Instant::now() + SOON * 2;
     while !is_true(peers) {

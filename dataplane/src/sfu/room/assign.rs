@@ -64,6 +64,7 @@ impl Room {
         change: impl FnOnce(&mut Source),
     ) {
         let Some(participant) = self.participants.find(key) else { return };
+        let objects = participant.objects;
         let Some(source_key) = participant.sources[kind as usize] else { return };
         let Some(source) = self.sources.find_mut(source_key) else { return };
         let before = source.flows();
@@ -80,13 +81,23 @@ impl Room {
         }
         if kind == SourceKind::Microphone {
             let changed = if flows {
-                self.speakers.add(source_key, source.owner_id)
+                self.speakers.add(source_key, source.owner_id, objects)
             } else {
                 self.speakers.remove(source_key)
             };
             if changed {
                 self.assign_audio(events);
             }
+        }
+    }
+
+    /// Whether a participant's audio level may be used. Whoever objects is heard all the same.
+    pub(crate) fn object(&mut self, key: Key<Participant>, objects: bool, events: &mut VecDeque<Event>) {
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        participant.objects = objects;
+        let microphone = participant.sources[SourceKind::Microphone as usize];
+        if microphone.is_some_and(|source| self.speakers.set_apart(source, objects)) {
+            self.assign_audio(events);
         }
     }
 

@@ -45,6 +45,7 @@ impl Room {
         let padding = header.padding_len(packet).ok_or(Dropped::MalformedRtp)?;
         let (head, payload) = packet.split_at_mut(header.len);
         let values = ExtensionValues::read(head, &header, &participant.extensions);
+        let audio_level = values.audio_level.filter(|_| !participant.objects);
         let clock = turn.clock();
         if let Some(transport_seq) = values.transport_cc {
             participant.arrivals.on_packet(transport_seq, clock);
@@ -83,7 +84,7 @@ impl Room {
         let captured =
             participant.clock.captured(layer.sender_report(), header.timestamp, codec.clock_rate_hz(), clock);
         let epoch = layer.epoch;
-        if !is_video && self.speakers.on_level(turn.now, stream.source, values.audio_level) {
+        if !is_video && self.speakers.on_level(turn.now, stream.source, audio_level) {
             self.assign_audio(turn.events);
         }
         let meta = Meta {
@@ -96,7 +97,7 @@ impl Room {
             padding: header.padding,
             codec,
             mark,
-            audio_level: values.audio_level,
+            audio_level,
             captured,
         };
         if !turn.batch.push(turn.now, self.id, stream.source, meta, values.dependency_descriptor, payload) {
