@@ -164,7 +164,7 @@ fn no_log_line_number_or_answer_repeats_what_people_said() {
         answers.push(get(server.admin, &format!("/metrics?{word}")));
         for message in [
             json!({"type": word}),
-            json!({"type": "join", "name": word, "password": word}),
+            json!({"type": "join", "name": word, "password": format!("not {word}")}),
             json!({"type": "join", "name": "x", (word): 1}),
         ] {
             let mut line = Line::open(&server, &words.room);
