@@ -17,8 +17,8 @@ const PASSWORD = 'canarypassword-0815';
 const NAMES = { ada: 'Adacanary Lovelace', bea: 'Beacanary Bär', kai: 'Kaicanary Müller', eve: 'Evecanary Late', max: 'Maxcanary Short' };
 const CHAT = { ada: 'canarychat von Ada <b>&amp;</b>', kai: 'canarychat from Kai' };
 const CLIENTS = ['10.99.0.2', '10.99.0.3'];
-// What browsers ask for themselves before any page is open, without an answer here.
-const BROWSERS_OWN = /(^|\.)(google\.com|googleapis\.com|gstatic\.com|mozilla\.(com|net|org)|firefox\.com|mozgcp\.net)$/;
+// What browsers ask for themselves, whatever page is open; the resolver may have put the machine's own domain behind it.
+const BROWSERS_OWN = /(^|\.)(google|googleapis|gstatic|gvt1|mozilla|mozgcp|firefox|getpocket|cloudflare-dns)\.(com|net|org)(\.|$)|^(ipv4only\.arpa|example\.org|wpad)(\.|$)/;
 const STORED = ['canarystored'];
 
 /** @type {Awaited<ReturnType<typeof startServer>>} */
