@@ -24,7 +24,7 @@ const STEP: usize = 60;
 const CROWD: usize = 4 * STEP;
 
 /// Of a participant who has a WebSocket and no media yet.
-const SIGNALLING_BYTES_MAX: u64 = 20 * 1024;
+const SIGNALLING_BYTES_MAX: u64 = 28 * 1024;
 /// Of a participant who is connected, with microphone and camera announced and off, and every slot that the page asks for.
 const CONNECTED_BYTES_MAX: u64 = 64 * 1024;
 
