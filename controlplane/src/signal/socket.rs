@@ -14,7 +14,7 @@ use hyper_tungstenite::WebSocketStream;
 use hyper_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use hyper_tungstenite::tungstenite::{Error, Message};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 pub(super) struct Socket<S = TokioIo<Upgraded>> {
     /// `None` only while the buffers are made anew.
@@ -24,6 +24,8 @@ pub(super) struct Socket<S = TokioIo<Upgraded>> {
     received: u64,
     /// Of what came or went since the buffers were made.
     longest: usize,
+    /// What came was no WebSocket, or too long: the rest of it may still be on its way.
+    is_broken: bool,
 }
 
 /// Counts what is read.
@@ -57,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Nothing has been read from the stream yet.
     pub(super) async fn new(stream: WebSocketStream<S>) -> Socket<S> {
         let stream = Counted { io: stream.into_inner(), read: 0 };
-        Socket { stream: Some(open(stream).await), received: 0, longest: 0 }
+        Socket { stream: Some(open(stream).await), received: 0, longest: 0, is_broken: false }
     }
 
     /// May be dropped while it waits; nothing is lost by that.
@@ -68,9 +70,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             return Some(Err(error));
         }
         let message = self.stream.as_mut()?.next().await?;
-        if let Ok(message) = &message {
-            self.received += wire_len(message.len());
-            self.longest = self.longest.max(message.len());
+        match &message {
+            Ok(message) => {
+                self.received += wire_len(message.len());
+                self.longest = self.longest.max(message.len());
+            }
+            Err(_) => self.is_broken = true,
         }
         Some(message)
     }
@@ -86,6 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let Some(mut stream) = self.stream else { return };
         let _ = stream.close(None).await;
         while let Some(Ok(_)) = stream.next().await {}
+        if self.is_broken {
+            let mut unread = [0; READ_BYTES];
+            while stream.get_mut().read(&mut unread).await.is_ok_and(|len| len > 0) {}
+        }
     }
 
     /// Makes the buffers anew if they are empty.
