@@ -130,14 +130,13 @@ impl Journal {
 
     fn delete_old(&mut self, at: Moment, now: Instant) -> io::Result<()> {
         let present = self.present()?;
-        let deleted = self.keeper.doomed(at, now, &present).into_iter().map(|day| {
-            match fs::remove_file(self.directory.join(day.file_name())) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                Ok(()) | Err(_) => Ok(()),
-            }
-        });
+        let doomed = self.keeper.doomed(at, now, &present).into_iter();
         // One that cannot be deleted keeps no other.
-        deleted.fold(Ok(()), |before, result| before.and(result))
+        let failures: Vec<io::Error> = doomed
+            .filter_map(|day| fs::remove_file(self.directory.join(day.file_name())).err())
+            .filter(|error| error.kind() != io::ErrorKind::NotFound)
+            .collect();
+        failures.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// The days that have a file. Other files in the directory are not ours.
