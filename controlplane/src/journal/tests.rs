@@ -1,3 +1,5 @@
+//! Days that come and go, clocks that jump, files that fill up.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -116,8 +116,7 @@ export class MyData {
   }
 
   #deviceWords() {
-    const { localStorage, sessionStorage } = kept();
-    const entries = Object.entries({ ...localStorage, ...sessionStorage });
+    const entries = Object.values(kept()).flatMap((store) => Object.entries(store));
     if (entries.length === 0) return [el('p', {}, t('data.device.nothing'))];
     return [el('ul', { class: 'kept' }, ...entries.map(([key, value]) => el('li', {}, el('span', { class: 'mono' }, key), el('bdi', {}, String(value)))))];
   }
