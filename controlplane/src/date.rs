@@ -1,15 +1,20 @@
-//! Moments as people and machines read them: RFC 3339 in UTC, to the second.
+//! Days and moments as people and machines read them: RFC 3339 in UTC, to the second.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const DAY_SECONDS: u64 = 24 * 3600;
+pub(crate) const DAY_SECONDS: u64 = 24 * 3600;
 
 /// Years before 1970 do not occur.
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (year, month, day) = civil(seconds / DAY_SECONDS);
     let (hour, minute, second) = (seconds % DAY_SECONDS / 3600, seconds % 3600 / 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    format!("{}T{hour:02}:{minute:02}:{second:02}Z", day(seconds / DAY_SECONDS))
+}
+
+/// A day since 1970, as 2026-01-31.
+pub(crate) fn day(days: u64) -> String {
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Year, month and day of a day since 1970 in the Gregorian calendar, counted in years that begin in March, so that the

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::date::{self, DAY_SECONDS};
+
 /// Days since 1970-01-01.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Day(u64);
@@ -10,8 +12,6 @@ pub(super) struct Day(u64);
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Moment(u64);
-
-const DAY_SECONDS: u64 = 86_400;
 
 /// `sign-ins-2026-01-31.log`
 const PREFIX: &str = "sign-ins-";
@@ -79,24 +79,11 @@ impl Day {
         let of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
         (era * 146_097 + of_era).checked_sub(719_468).map(Day)
     }
-
-    /// Howard Hinnant's civil_from_days.
-    fn civil(self) -> (u64, u64, u64) {
-        let days = self.0 + 719_468;
-        let (era, of_era) = (days / 146_097, days % 146_097);
-        let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year + year / 4 - year / 100);
-        let from_march = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * from_march + 2) / 5 + 1;
-        let month = (from_march + 2) % 12 + 1;
-        (year + era * 400 + u64::from(month <= 2), month, day)
-    }
 }
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.civil();
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        f.write_str(&date::day(self.0))
     }
 }
 

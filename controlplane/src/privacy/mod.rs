@@ -12,6 +12,7 @@ mod words;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::Config;
+use crate::date;
 use crate::random;
 
 pub(crate) use notice::{Document, Notices};
@@ -114,15 +115,6 @@ impl Stamp {
 
 /// The day in UTC, as 2026-01-31.
 pub(crate) fn day(time: SystemTime) -> String {
-    let days = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs() / 86_400;
-    // Eras of 400 years that begin on the first of March, so that a leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = 400 * era + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    date::day(since.as_secs() / date::DAY_SECONDS)
 }
