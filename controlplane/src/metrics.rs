@@ -196,7 +196,7 @@ fn write_workers(page: &mut String, rows: &[Row]) {
         line(page, "saal_worker_info", &labels, 1);
     }
     let name = "saal_worker_busy_seconds_total";
-    head(page, name, "counter", "Time that the worker did not wait.");
+    head(page, name, "counter", "Processor time of the worker, the kernel's work for it included.");
     for (info, snapshot) in rows {
         if let Some(snapshot) = snapshot {
             let _ = writeln!(page, "{name}{{{}}} {:.6}", worker(info), snapshot.counters.busy.as_secs_f64());
