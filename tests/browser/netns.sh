@@ -21,6 +21,9 @@ link() {
   ip link add "$3" netns "$server" type veth peer name eth0 netns "$1"
   ip -n "$server" addr add 10.99.0.1 peer "$2/32" dev "$3"
   ip -n "$1" addr add "$2" peer 10.99.0.1/32 dev eth0
+  # Addresses that come later than the wire are a change of network, at which Chromium breaks off what it began.
+  ip -n "$server" link set "$3" addrgenmode none
+  ip -n "$1" link set eth0 addrgenmode none
   ip -n "$server" link set "$3" up
   ip -n "$1" link set eth0 up
   ip -n "$1" route add default via 10.99.0.1

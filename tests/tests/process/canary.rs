@@ -252,11 +252,15 @@ fn nothing_is_left_in_memory(io: &str, seed: u64) {
     ada.line.hear_out();
     let left = Instant::now();
     drop((ada, bob));
-    let mut remains = watched.found(&server);
-    while !remains.is_empty() {
-        assert!(left.elapsed() < GONE_WITHIN, "{}", told(&remains));
+    loop {
+        // A search sees each page at its own moment, and takes seconds on a machine that has other work.
+        let began = left.elapsed();
+        let remains = watched.found(&server);
+        if remains.is_empty() {
+            return;
+        }
+        assert!(began < GONE_WITHIN, "{}", told(&remains));
         std::thread::park_timeout(Duration::from_millis(200));
-        remains = watched.found(&server);
     }
 }
 
