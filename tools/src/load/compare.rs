@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cpu::Place;
 use super::crowd::Crowd;
 use super::engine::Engine;
 use super::result::{Run, Step};
@@ -112,7 +113,8 @@ pub async fn compare(
 }
 
 async fn enter(plan: &Plan, scenario: &Scenario, name: &str) -> Result<Contestant, String> {
-    let mut engine = Engine::start(&plan.generator_cores, plan.offload)?;
+    let mut engine =
+        Engine::start(&Place::apart_from(&plan.server_cores, &plan.generator_cores), plan.offload)?;
     engine.cpu_only = true;
     let row = Row {
         contestant: name.to_owned(),

@@ -5,6 +5,36 @@ use std::path::Path;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
+use saal_dataplane::io::run_at_once;
+
+/// Where the threads of a load run.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub cores: Vec<usize>,
+    /// Before everything else there. For cores that the server does not share.
+    pub at_once: bool,
+}
+
+impl Place {
+    /// What measures is not held up by what is not measured, on cores of its own.
+    pub fn apart_from(server_cores: &[usize], cores: &[usize]) -> Place {
+        let at_once = !server_cores.is_empty() && !cores.iter().any(|core| server_cores.contains(core));
+        Place { cores: cores.to_vec(), at_once }
+    }
+
+    /// For those who only make the others' work.
+    pub fn behind(&self) -> Place {
+        Place { at_once: false, ..self.clone() }
+    }
+
+    /// Puts the calling thread there. Where that is forbidden the figures say so by themselves.
+    pub fn take(&self) {
+        pin(&self.cores);
+        if self.at_once {
+            let _ = run_at_once();
+        }
+    }
+}
 
 /// Keeps the calling thread on these cores. Where that is forbidden the figures say so by themselves.
 pub fn pin(cores: &[usize]) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mio::net::UdpSocket;
 
-use super::cpu;
+use super::cpu::{self, Place};
 use super::peer::Peer;
 use super::publisher::{self, Publisher};
 use super::receiver::{self, Receiver, State};
@@ -47,16 +47,16 @@ pub struct Measured {
 }
 
 impl Engine {
-    /// All threads on these cores; one receiving thread for each core beyond the first, at least one.
+    /// All threads in this place; one receiving thread for each core beyond the first, at least one.
     ///
     /// `offload`: see [`receiver::socket`].
-    pub fn start(cores: &[usize], offload: bool) -> Result<Engine, String> {
+    pub fn start(place: &Place, offload: bool) -> Result<Engine, String> {
         let wrong = |error: std::io::Error| format!("the generator's threads: {error}");
-        let publisher = Publisher::start(cores).map_err(wrong)?;
-        let count = cores.len().saturating_sub(1).max(1);
-        let receivers = (0..count).map(|index| Receiver::start(index, cores, publisher.stage()));
+        let publisher = Publisher::start(place.clone()).map_err(wrong)?;
+        let count = place.cores.len().saturating_sub(1).max(1);
+        let receivers = (0..count).map(|index| Receiver::start(index, place.clone(), publisher.stage()));
         let receivers = receivers.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        let (cores, ports) = (cores.len().max(1), Vec::new());
+        let (cores, ports) = (place.cores.len().max(1), Vec::new());
         Ok(Engine { publisher, receivers, cores, ports, offload, cpu_only: false })
     }
 

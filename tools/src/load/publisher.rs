@@ -12,7 +12,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use webrtc_srtp::context::Context;
 
-use super::cpu;
+use super::cpu::{self, Place};
 use super::scenario::Layer;
 use super::stamp::{Stamp, now_ns};
 use crate::client::payload::{self, Vp8};
@@ -105,11 +105,10 @@ impl Stage {
 }
 
 impl Publisher {
-    pub fn start(cores: &[usize]) -> std::io::Result<Publisher> {
+    pub fn start(place: Place) -> std::io::Result<Publisher> {
         let (orders, receiver) = channel();
-        let cores = cores.to_vec();
         let thread = std::thread::Builder::new().name("publish".into()).spawn(move || {
-            cpu::pin(&cores);
+            place.take();
             Thread::default().run(&receiver);
         })?;
         Ok(Publisher { orders, _thread: thread })

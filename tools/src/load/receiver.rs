@@ -20,7 +20,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStor
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Socket, Type};
 
-use super::cpu;
+use super::cpu::{self, Place};
 use super::peer::Peer;
 use super::publisher::{Outlet, Stage};
 use super::stamp::now_ns;
@@ -111,13 +111,12 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 impl Receiver {
-    pub fn start(index: usize, cores: &[usize], stage: Stage) -> std::io::Result<Receiver> {
+    pub fn start(index: usize, place: Place, stage: Stage) -> std::io::Result<Receiver> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (orders, receiver) = channel();
-        let cores = cores.to_vec();
         let thread = std::thread::Builder::new().name(format!("receive-{index}")).spawn(move || {
-            cpu::pin(&cores);
+            place.take();
             Thread::new(poll, stage).run(&receiver);
         })?;
         Ok(Receiver { orders, waker, _thread: thread })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cpu;
+use super::cpu::{self, Place};
 use super::crowd::Crowd;
 use super::engine::{Engine, Measured, quantiles};
 use super::result::{Asked, Ended, Machine, Quantiles, Run, Step};
@@ -130,7 +130,8 @@ async fn step(
     };
     let duration = Duration::from_secs_f64(seconds);
     let certificate = Certificate::generate();
-    let mut engine = Engine::start(setup.generator_cores, setup.offload)?;
+    let place = Place::apart_from(setup.server_cores, setup.generator_cores);
+    let mut engine = Engine::start(&place, setup.offload)?;
     engine.cpu_only = setup.cpu_only;
     say(&format!("{}: {} participants, baseline", scenario.name, scenario.participants()));
     let crowd = Crowd::on_echo(&mut engine, setup.server_cores, scenario).await?;
@@ -143,7 +144,7 @@ async fn step(
     let measured = match &scenario.joins {
         Some(joins) if with_joins => {
             // The joiners need the engine too, so they have one of their own.
-            let mut others = Engine::start(setup.generator_cores, setup.offload)?;
+            let mut others = Engine::start(&place.behind(), setup.offload)?;
             let elsewhere = Crowd::join_elsewhere(
                 &mut others,
                 &setup.server,
