@@ -116,6 +116,8 @@ impl DataPlane {
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 // A ring belongs to the thread that made it, so everything is opened here.
                 let pinned = core.filter(|core| io::pin_to_core(*core).is_ok());
+                // Where it is refused the media threads are woken as late as others.
+                let _ = io::wake_promptly();
                 match open(&config, port) {
                     Ok((net, why_not_uring)) => {
                         let (port, backend, waker) = (net.port(), net.backend(), net.waker());

@@ -21,7 +21,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-pub use self::affinity::{pin_to_core, run_at_once, yield_to_media};
+pub use self::affinity::{pin_to_core, run_at_once, wake_promptly, yield_to_media};
 pub use self::mio::MioNet;
 pub use self::socket::{DATAGRAM_BYTES_MAX, SocketOptions};
 pub use self::uring::UringNet;
