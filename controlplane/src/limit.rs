@@ -1,4 +1,5 @@
-//! Rate limits that remember nobody: fixed tables of counters in memory, keyed with a hash whose key is thrown away.
+//! Rate limits that remember nobody: fixed tables of counters in memory, keyed with a hash whose key is thrown away: every
+//! ten minutes where attempts are counted, and where open connections are, as soon as there are none.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -136,6 +137,10 @@ impl Connections {
     pub(crate) fn closed(&mut self, place: &Place) {
         self.open -= 1;
         self.per_client[place.0] -= 1;
+        // A counter is found again by its place, so any other connection would keep the key.
+        if self.open == 0 {
+            self.hasher = RandomState::new();
+        }
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -284,6 +289,19 @@ mod tests {
         assert!(connections.opened(client("192.0.2.1")).is_none());
         connections.closed(&place);
         assert!(connections.opened(client("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn when_nobody_is_connected_the_key_is_another_and_every_counter_zero() {
+        let mut connections = Connections::new(3, 2);
+        let [first, second] = [1, 2].map(|_| connections.opened(client("192.0.2.1")).unwrap());
+        let key = |connections: &Connections| connections.hasher.hash_one(1);
+        let before = key(&connections);
+        connections.closed(&first);
+        assert_eq!(key(&connections), before, "somebody is counted by it");
+        connections.closed(&second);
+        assert_ne!(key(&connections), before);
+        assert!(connections.per_client.iter().all(|&count| count == 0));
     }
 
     #[test]
