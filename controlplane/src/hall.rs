@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind};
-use saal_dataplane::sfu::transport::Gone;
+use saal_dataplane::link::MediaSpec;
+use saal_dataplane::sfu::transport::{Gone, TransportSpec};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -59,6 +60,14 @@ pub(crate) enum Note {
         pictures: Pictures,
     },
     Admitted(Box<Admitted>),
+}
+
+/// Why a participant gets no media.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// They are not in the room any more.
+    Left,
+    Busy,
 }
 
 struct Failures {
@@ -138,11 +147,19 @@ impl Hall {
         self.rooms.borrow().withheld(participant)
     }
 
-    /// The data plane knows the participant from now on.
-    pub(crate) fn has_media(&self, participant: ParticipantId) {
-        if let Some(member) = self.members.borrow_mut().get_mut(&participant) {
-            member.has_media = true;
-        }
+    /// Makes a participant known to the data plane: only one who is in the room, because an offer may still be under way
+    /// from somebody who has been removed.
+    pub(crate) fn enter_media(
+        &self,
+        participant: ParticipantId,
+        transport: TransportSpec,
+        media: MediaSpec,
+    ) -> Result<(), NoEntry> {
+        let mut members = self.members.borrow_mut();
+        let member = members.get_mut(&participant).ok_or(NoEntry::Left)?;
+        self.media.join(member.room, participant, transport, media).map_err(|_| NoEntry::Busy)?;
+        member.has_media = true;
+        Ok(())
     }
 
     /// What a participant has switched on. A camera or a screen that comes on while the room's worker is full stays off;
@@ -366,6 +383,7 @@ mod tests {
     use saal_dataplane::link::Event;
 
     use super::*;
+    use crate::media::Events;
     use crate::names::RoomName;
     use crate::rooms::Limits;
     use crate::signal::message::Kind;
@@ -375,6 +393,10 @@ mod tests {
     const BOB: ParticipantId = ParticipantId(3);
 
     fn hall() -> Hall {
+        hall_and_news().0
+    }
+
+    fn hall_and_news() -> (Hall, Events) {
         let config = saal_dataplane::Config {
             cores: vec![None],
             port: 0,
@@ -383,8 +405,7 @@ mod tests {
             generation: 1,
             limits: saal_dataplane::Limits::default(),
         };
-        // What the worker itself says goes nowhere.
-        let (media, _) = Media::start(config).unwrap();
+        let (media, events) = Media::start(config).unwrap();
         let limits = Limits {
             waiting: Duration::from_secs(60),
             participants_max: 10,
@@ -409,7 +430,7 @@ mod tests {
             hall.join(Join { room: ROOM, participant, name, account: None, kind, proof: None, client })
                 .unwrap();
         }
-        hall
+        (hall, events)
     }
 
     #[test]
@@ -419,6 +440,36 @@ mod tests {
         let tokens = (0..10 * FAILURES_PER_ROOM).filter(|_| hall.on_wrong_token(client)).count();
         assert_eq!(tokens, usize::from(FAILURES_PER_CLIENT));
         assert!(hall.may_try(client, RoomName::new("hall").unwrap().key()));
+    }
+
+    fn enter(hall: &Hall, participant: ParticipantId) -> Result<(), NoEntry> {
+        let (local, _) = hall.media.entrance(ROOM).unwrap();
+        let transport = TransportSpec { local, remote_ufrag: "abcd".into(), fingerprint: [0; 32] };
+        hall.enter_media(participant, transport, MediaSpec::default())
+    }
+
+    #[test]
+    fn a_late_offer_of_somebody_who_has_gone_brings_nobody_into_the_data_plane() {
+        let (hall, mut events) = hall_and_news();
+        assert_eq!(enter(&hall, ADA), Ok(()));
+        assert_eq!(enter(&hall, BOB), Ok(()));
+        hall.with(|rooms| rooms.leave(BOB));
+        assert_eq!(enter(&hall, BOB), Err(NoEntry::Left));
+        let hear = async {
+            while let Some((worker, event)) = events.recv().await {
+                hall.media.on_event(worker, event);
+            }
+        };
+        // A worker takes its commands in order.
+        let looked = async {
+            tokio::select! {
+                workers = hall.media.snapshots(Duration::from_secs(10)) => workers,
+                () = hear => Vec::new(),
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let [(_, Some(worker))] = &runtime.block_on(looked)[..] else { panic!("the worker does not answer") };
+        assert_eq!(worker.rooms, [(ROOM, vec![ADA])]);
     }
 
     fn report(hall: &Hall, busy_percent: u8) {

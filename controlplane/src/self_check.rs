@@ -162,9 +162,7 @@ fn enter(server: &Server) -> Option<Guest> {
     if let Some((local, _)) = hall.media.entrance(room) {
         secrets.push(Secret::new(local.ufrag.as_bytes()));
         let transport = TransportSpec { local, remote_ufrag: String::new(), fingerprint: unknown };
-        if hall.media.join(room, participant, transport, MediaSpec::default()).is_ok() {
-            hall.has_media(participant);
-        }
+        let _ = hall.enter_media(participant, transport, MediaSpec::default());
     }
     Some(Guest { participant, secrets: secrets.into(), _notes: notes })
 }

@@ -232,8 +232,7 @@ fn enter(
         remote_ufrag: offer.ufrag.clone(),
         fingerprint: offer.fingerprint,
     };
-    hall.media.join(room, participant, transport, spec.clone()).map_err(|_| Refused::Busy)?;
-    hall.has_media(participant);
+    hall.enter_media(participant, transport, spec.clone()).map_err(|_| Refused::Busy)?;
     let sends = |kind| spec.sources.iter().any(|source| source.kind == kind);
     let state = State {
         microphone: sends(SourceKind::Microphone),

@@ -10,6 +10,7 @@ use saal_dataplane::sfu::transport::TransportSpec;
 use tokio::task::spawn_local;
 
 use super::message::{ClientMessage, Connection, Id, OfferedSource, Refused, ServerMessage, SlotWish};
+use crate::hall::NoEntry;
 use crate::limit::Bucket;
 use crate::names;
 use crate::password::Password;
@@ -81,7 +82,7 @@ impl Call {
         match message {
             ClientMessage::Join { .. } => return Err(Refused::BadMessage),
             ClientMessage::Offer { sdp, sources } => {
-                return self.on_offer(now, &sdp, &sources).map(Next::Answer);
+                return self.on_offer(now, &sdp, &sources);
             }
             ClientMessage::State { microphone, camera, screen, hand } => {
                 let state = State { microphone, camera, screen, hand };
@@ -169,12 +170,7 @@ impl Call {
         })
     }
 
-    fn on_offer(
-        &mut self,
-        now: Instant,
-        text: &str,
-        sources: &[OfferedSource],
-    ) -> Result<ServerMessage, Refused> {
+    fn on_offer(&mut self, now: Instant, text: &str, sources: &[OfferedSource]) -> Result<Next, Refused> {
         if !self.offers.take(now) {
             return Err(Refused::TooManyAttempts);
         }
@@ -220,8 +216,12 @@ impl Call {
                 remote_ufrag: offer.ufrag.clone(),
                 fingerprint: offer.fingerprint,
             };
-            media.join(self.room, self.me, transport, spec.clone()).map_err(|_| Refused::Busy)?;
-            self.server.hall.has_media(self.me);
+            match self.server.hall.enter_media(self.me, transport, spec.clone()) {
+                Ok(()) => {}
+                // What the room said last is on its way to them.
+                Err(NoEntry::Left) => return Ok(Next::GoOn),
+                Err(NoEntry::Busy) => return Err(Refused::Busy),
+            }
         } else {
             if negotiated.remote_ufrag != offer.ufrag {
                 let (local, _) = media.entrance(self.room).ok_or(Refused::Busy)?;
@@ -244,7 +244,7 @@ impl Call {
         let sdp = sdp::write(&offer, &roles, &spec, &local);
         self.tell_state();
         self.tell_view();
-        Ok(ServerMessage::Answer { sdp })
+        Ok(Next::Answer(ServerMessage::Answer { sdp }))
     }
 
     /// The room's password changes when its hash is ready; everybody hears of it then.
