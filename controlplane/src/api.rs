@@ -1,7 +1,7 @@
 //! The REST part of docs/protocol.md: sign-in, rooms, and the upgrade to a participant's WebSocket.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::auth::{Deletion, SignIn};
+use crate::auth::{Deletion, Held, SignIn};
 use crate::http::{Answer, error, json as json_answer, method_not_allowed, percent_encoded, room_name};
 use crate::limit::ClientAddr;
 use crate::log;
@@ -130,7 +130,13 @@ fn own_account(server: &Server, headers: &HeaderMap) -> Answer {
     let rooms = server.hall.rooms(|rooms| rooms.opened_by(&account));
     let room = |(name, participants): (String, usize)| json!({ "name": name, "participants": participants });
     let rooms: Vec<_> = rooms.into_iter().map(room).collect();
-    json_answer(StatusCode::OK, &json!({ "account": account, "rooms": rooms }))
+    // A journal that cannot be read must not look as if it were empty.
+    let Ok(held) = server.auth.held(&account, Instant::now(), SystemTime::now()) else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "unreadable");
+    };
+    let Held { sessions, sign_ins } = held;
+    let held = json!({ "account": account, "rooms": rooms, "sessions": sessions, "sign_ins": sign_ins });
+    json_answer(StatusCode::OK, &held)
 }
 
 /// An organizer deletes their own account; the password is asked once more, because a session may be somebody else's hand.

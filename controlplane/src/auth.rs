@@ -2,14 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::COOKIE;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::accounts::{Accounts, is_account_name};
-use crate::journal::{Attempt, Journal};
+use crate::date::rfc3339;
+use crate::journal::{self, Attempt, Journal};
 use crate::limit::{ClientAddr, Key, Table};
 use crate::password::{Hash, Hashing, Password};
 use crate::random;
@@ -30,6 +33,18 @@ struct Session {
     /// Of the password that it began with: another password ends it.
     hash: Hash,
     expires: Instant,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Held {
+    pub(crate) sessions: Vec<HeldSession>,
+    /// `None`: this server notes none.
+    pub(crate) sign_ins: Option<Vec<journal::SignIn>>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct HeldSession {
+    ends_at: String,
 }
 
 pub(crate) enum Deletion {
@@ -164,6 +179,21 @@ impl Auth {
         let session = sessions.get(&key).filter(|session| session.expires > Instant::now())?;
         let hash = self.accounts.borrow().hash_of(&session.account)?;
         (hash == session.hash).then(|| session.account.clone())
+    }
+
+    /// What is held on an account beside its name and the hash of its password.
+    pub(crate) fn held(&self, account: &str, now: Instant, wall: SystemTime) -> io::Result<Held> {
+        let sessions = self.sessions.borrow();
+        let mut ends: Vec<Duration> = sessions
+            .values()
+            .filter(|session| session.account == account)
+            .map(|session| session.expires.saturating_duration_since(now))
+            .collect();
+        ends.sort();
+        let sessions = ends.into_iter().map(|left| HeldSession { ends_at: rfc3339(wall + left) }).collect();
+        let journal = self.journal.as_ref();
+        let sign_ins = journal.map(|journal| journal.borrow().of_account(account)).transpose()?;
+        Ok(Held { sessions, sign_ins })
     }
 
     /// Forgets what is over.

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -162,7 +162,7 @@ fn write_control(page: &mut String, server: &Server) {
 fn write_promises(page: &mut String, server: &Server) {
     if let Some(journal) = server.auth.journal() {
         let journal = journal.borrow();
-        let age = journal.oldest_line(SystemTime::now()).unwrap_or_default().as_secs();
+        let age = journal.oldest_line(SystemTime::now(), Instant::now()).unwrap_or_default().as_secs();
         let help = "No line of the sign-ins' journal is older; 0 when there is none.";
         metric(page, "saal_journal_oldest_line_seconds", "gauge", help, age);
         let help = "Sign-ins that could not be written down.";

@@ -1,6 +1,6 @@
 //! The administration's page: what the server does at this moment, and whether what it promises holds. Numbers only.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::metrics::Row;
 use crate::privacy::{Language, Page, Text, text};
@@ -13,10 +13,10 @@ pub(crate) const ASSETS: [&str; 4] = ["style.css", "pages.css", "notice.css", "i
 
 const STYLES: [&str; 3] = ["/assets/style.css", "/assets/pages.css", "/assets/notice.css"];
 
-/// Something that should hold, and whether it does.
+/// Something that should hold, and whether it does; `None`: nobody has looked yet.
 struct Check {
     name: Text,
-    holds: bool,
+    holds: Option<bool>,
     says: String,
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn page(server: &Server, rows: &[Row], language: Language) -> String 
     let mut checks = checks(rows, (rooms, people), totals, language);
     checks.push(remains(server, language));
     checks.extend(journal(server, language));
-    let all_hold = checks.iter().all(|check| check.holds);
+    let all_hold = checks.iter().all(|check| check.holds != Some(false));
 
     let mut page = Page::begin(language, to(text("Saal · Zustand", "Saal · Status")), &STYLES);
     page.raw("<header class=\"site-header\"><span class=\"brand\">")
@@ -62,8 +62,12 @@ pub(crate) fn page(server: &Server, rows: &[Row], language: Language) -> String 
 
     page.heading("checks", to(text("Selbstprüfung", "Self-check"))).raw("<ul class=\"checks\">");
     for Check { name, holds, says } in &checks {
-        let mark = if *holds { text("in Ordnung", "fine") } else { text("nicht in Ordnung", "not fine") };
-        page.raw(if *holds { "<li class=\"good\"><span>" } else { "<li class=\"bad\"><span>" })
+        let (mark, item) = match holds {
+            Some(true) => (text("in Ordnung", "fine"), "<li class=\"good\"><span>"),
+            Some(false) => (text("nicht in Ordnung", "not fine"), "<li class=\"bad\"><span>"),
+            None => (text("steht aus", "to come"), "<li><span>"),
+        };
+        page.raw(item)
             .element("strong", to(*name))
             .text(" ")
             .text(says)
@@ -132,24 +136,25 @@ fn checks(rows: &[Row], (rooms, people): (usize, usize), totals: Totals, languag
         Language::En => format!("{} of {} answer", rows.len() - silent, rows.len()),
     };
     vec![
-        Check { name: text("Worker", "Workers"), holds: silent == 0 && !rows.is_empty(), says },
+        Check { name: text("Worker", "Workers"), holds: Some(silent == 0 && !rows.is_empty()), says },
         Check {
             name: text("Räume", "Rooms"),
-            holds: balanced(rooms_created, rooms_destroyed, rooms),
+            holds: Some(balanced(rooms_created, rooms_destroyed, rooms)),
             says: balance(rooms_created, rooms_destroyed, rooms),
         },
         Check {
             name: text("Teilnehmende", "Participants"),
-            holds: balanced(participants_joined, participants_left, people),
+            holds: Some(balanced(participants_joined, participants_left, people)),
             says: balance(participants_joined, participants_left, people),
         },
     ]
 }
 
-/// The last search for what a closed room left in memory. Before the first one nothing is known against it.
+/// The last search for what a closed room left in memory.
 fn remains(server: &Server, language: Language) -> Check {
     let last = server.self_check.last();
-    let says = match last.map(|outcome| outcome.verdict) {
+    let verdict = last.map(|outcome| outcome.verdict);
+    let says = match verdict {
         None => text("noch nicht gesucht", "not searched yet"),
         Some(Verdict::Clean) => text("nichts gefunden", "nothing found"),
         Some(Verdict::Remains) => text("etwas gefunden: bitte melden", "something found: please report it"),
@@ -166,14 +171,14 @@ fn remains(server: &Server, language: Language) -> Check {
     });
     Check {
         name: text("Reste eines geschlossenen Raums", "Remains of a closed room"),
-        holds: last.is_none_or(|outcome| matches!(outcome.verdict, Verdict::Clean | Verdict::Busy)),
+        holds: verdict.filter(|verdict| *verdict != Verdict::Busy).map(|verdict| verdict == Verdict::Clean),
         says: says.to(language).to_owned() + &ago.unwrap_or_default(),
     }
 }
 
 /// Where sign-ins are written down: how old the oldest is at most.
 fn journal(server: &Server, language: Language) -> Option<Check> {
-    let oldest = server.auth.journal()?.borrow().oldest_line(SystemTime::now());
+    let oldest = server.auth.journal()?.borrow().oldest_line(SystemTime::now(), Instant::now());
     let says = match oldest {
         None => text("leer", "empty").to(language).to_owned(),
         Some(age) => match language {
@@ -183,7 +188,7 @@ fn journal(server: &Server, language: Language) -> Option<Check> {
     };
     let most = Duration::from_secs(server.config.organizers.journal_days * 86_400);
     let name = text("Protokoll der Anmeldungen", "Journal of sign-ins");
-    Some(Check { name, holds: oldest.is_none_or(|age| age <= most), says })
+    Some(Check { name, holds: Some(oldest.is_none_or(|age| age <= most)), says })
 }
 
 fn figure(page: &mut Page, name: &str, value: &str) {

@@ -34,7 +34,19 @@ impl Moment {
 
     /// Since the day began.
     pub(super) fn since(self, day: Day) -> Duration {
-        Duration::from_secs(self.0.saturating_sub(day.0 * DAY_SECONDS))
+        self.after(day.begin())
+    }
+
+    pub(super) fn after(self, earlier: Moment) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+
+    pub(super) fn before(self, by: Duration) -> Moment {
+        Moment(self.0.saturating_sub(by.as_secs()))
+    }
+
+    pub(super) fn wall(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.0)
     }
 }
 
@@ -48,6 +60,10 @@ impl fmt::Display for Moment {
 impl Day {
     pub(super) fn plus(self, days: u64) -> Day {
         Day(self.0 + days)
+    }
+
+    pub(super) fn begin(self) -> Moment {
+        Moment(self.0 * DAY_SECONDS)
     }
 
     pub(super) fn file_name(self) -> String {

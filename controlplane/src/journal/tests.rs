@@ -29,8 +29,16 @@ impl Directory {
         names
     }
 
+    /// As if it had been written that day.
     fn write(&self, day: u64) {
-        fs::write(self.0.join(Moment::of(afternoon(day)).day().file_name()), "x\n").unwrap();
+        let path = self.0.join(Moment::of(afternoon(day)).day().file_name());
+        fs::write(&path, "x\n").unwrap();
+        self.mark(day, afternoon(day));
+    }
+
+    fn mark(&self, day: u64, mark: SystemTime) {
+        let path = self.0.join(Moment::of(afternoon(day)).day().file_name());
+        fs::File::options().write(true).open(path).unwrap().set_modified(mark).unwrap();
     }
 }
 
@@ -66,7 +74,10 @@ fn a_line_has_time_account_and_result_and_nothing_else() {
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(directory.0.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(journal.lost(), 0);
-    assert_eq!(journal.oldest_line(afternoon(20_001)), Some(Duration::from_secs((24 + 15) * 3600)));
+    assert_eq!(
+        journal.oldest_line(afternoon(20_001), Instant::now()),
+        Some(Duration::from_secs((24 + 15) * 3600))
+    );
 }
 
 #[test]
@@ -90,6 +101,7 @@ fn old_files_go_at_the_start_and_when_idle_and_what_is_not_ours_stays() {
     let directory = Directory::new("old");
     fs::create_dir(&directory.0).unwrap();
     (19_990..=20_002).for_each(|day| directory.write(day));
+    (20_001..=20_002).for_each(|day| directory.mark(day, afternoon(20_000)));
     fs::write(directory.0.join("notes.txt"), "").unwrap();
     let now = Instant::now();
     let mut journal = Journal::open(&directory.0, 7, afternoon(20_000), now).unwrap();
@@ -119,10 +131,54 @@ fn a_clock_that_is_put_back_gives_no_file_a_longer_life_and_takes_none() {
     assert_eq!(directory.names().len(), 1);
     journal.on_timeout(afternoon(19_007), now + DAY * 7);
     assert_eq!(directory.names(), [""; 0]);
-    // After a restart nobody knows.
+}
+
+#[test]
+fn a_restart_after_the_clock_was_put_back_makes_no_file_younger() {
+    let directory = Directory::new("restart");
+    fs::create_dir(&directory.0).unwrap();
+    (19_996..=20_000).for_each(|day| directory.write(day));
+    let now = Instant::now();
+    let mut journal = Journal::open(&directory.0, 7, afternoon(20_001), now).unwrap();
+    // The first ends in 33 hours, whatever the clock says; each of the others a day after the one before.
+    for (wall, hours, files) in [
+        (19_999, 0, 5),
+        (20_000, 24, 5),
+        (19_996, 33, 4),
+        (19_990, 57, 3),
+        (19_991, 81, 2),
+        (19_992, 105, 1),
+        (19_993, 129, 0),
+    ] {
+        let later = now + Duration::from_secs(hours * 3600);
+        journal.on_timeout(afternoon(wall), later);
+        assert_eq!(directory.names().len(), files, "after {hours} hours");
+        journal = Journal::open(&directory.0, 7, afternoon(wall), later).unwrap();
+        assert_eq!(directory.names().len(), files, "after {hours} hours and a restart");
+    }
+    // Nobody knows how old a file of a day to come is that was never seen on its day.
     directory.write(20_000);
-    Journal::open(&directory.0, 7, afternoon(19_007), now).unwrap();
+    directory.mark(20_000, afternoon(19_993));
+    Journal::open(&directory.0, 7, afternoon(19_993), now).unwrap();
     assert_eq!(directory.names(), [""; 0]);
+}
+
+#[test]
+fn an_account_is_told_its_own_lines_and_no_others() {
+    let directory = Directory::new("own");
+    let mut journal = Journal::open(&directory.0, 7, afternoon(20_000), Instant::now()).unwrap();
+    for (day, attempt) in [
+        (20_000, Attempt::WrongPassword { account: "anna" }),
+        (20_000, Attempt::Succeeded { account: "anna-2" }),
+        (20_000, Attempt::UnknownAccount),
+        (20_001, Attempt::Succeeded { account: "anna" }),
+    ] {
+        journal.write(afternoon(day), attempt);
+    }
+    let line = |at: &str, result: &str| SignIn { at: at.to_owned(), result: result.to_owned() };
+    let own = [line("2024-10-04T15:00:00Z", "wrong-password"), line("2024-10-05T15:00:00Z", "ok")];
+    assert_eq!(journal.of_account("anna").unwrap(), own);
+    assert_eq!(journal.of_account("bert").unwrap(), []);
 }
 
 #[test]
@@ -133,47 +189,49 @@ fn a_directory_that_cannot_be_written_is_said_at_the_start() {
 }
 
 proptest! {
-    /// However the wall clock jumps while time goes on: no line is there seven days after it was written, by the monotonic
-    /// clock, and none that is dated seven days ago.
+    /// However the wall clock jumps while time goes on, and however often the server is restarted: no line is there seven
+    /// days after it was written, by the monotonic clock, and none that is dated seven days ago.
     #[test]
     fn no_line_lives_longer_than_seven_days(
         days in 1..=DAYS_MAX,
         steps in prop::collection::vec((0..40_u64, -20..20_i64, any::<bool>(), any::<bool>()), 1..60),
     ) {
         let began = Instant::now();
-        let (mut elapsed, mut offset, mut was_put_back) = (0_u64, 20_000 * 24_i64, false);
+        let (mut elapsed, mut offset) = (0_u64, 20_000 * 24_i64);
         let mut keeper = Keeper { days, ends: BTreeMap::new() };
-        // The first line of each file, by the monotonic clock in hours.
-        let mut files: BTreeMap<Day, u64> = BTreeMap::new();
+        // The first line of each file, by the monotonic clock in hours, and its mark.
+        let mut files: BTreeMap<Day, (u64, Moment)> = BTreeMap::new();
+        let look = |keeper: &mut Keeper, files: &mut BTreeMap<Day, (u64, Moment)>, at: Moment, elapsed: u64| {
+            let now = began + Duration::from_secs(elapsed * 3600);
+            let present: Vec<_> = files.iter().map(|(day, (_, mark))| Present { day: *day, mark: *mark }).collect();
+            for day in keeper.doomed(at, now, &present) {
+                files.remove(&day);
+            }
+            for (day, mark) in keeper.marks(at, now, &present) {
+                files.entry(day).and_modify(|(_, old)| *old = mark);
+            }
+        };
         for (hours, jump, writes, restarts) in steps {
+            let moment = |elapsed: u64| {
+                Moment::of(SystemTime::UNIX_EPOCH + Duration::from_secs((offset + elapsed as i64) as u64 * 3600))
+            };
             // While the server runs it looks far more often than once an hour.
-            for hour in 0..=hours {
-                let wall = (offset + (elapsed + hour) as i64) as u64;
-                let at = Moment::of(SystemTime::UNIX_EPOCH + Duration::from_secs(wall * 3600));
-                let now = began + Duration::from_secs((elapsed + hour) * 3600);
-                let present: Vec<Day> = files.keys().copied().collect();
-                for day in keeper.doomed(at, now, &present) {
-                    files.remove(&day);
-                }
-                for (day, first) in &files {
-                    prop_assert!(elapsed + hour - first <= days * 24, "{day} is {} hours old", elapsed + hour - first);
-                    prop_assert!(day.plus(days) > at.day());
+            for hour in elapsed..=elapsed + hours {
+                look(&mut keeper, &mut files, moment(hour), hour);
+                for (day, (first, _)) in &files {
+                    prop_assert!(hour - first <= days * 24, "{day} is {} hours old", hour - first);
+                    prop_assert!(day.plus(days) > moment(hour).day());
                 }
             }
             elapsed += hours;
-            let wall = (offset + elapsed as i64) as u64;
-            let at = Moment::of(SystemTime::UNIX_EPOCH + Duration::from_secs(wall * 3600));
             if writes {
-                files.entry(at.day()).or_insert(elapsed);
-                let present: Vec<Day> = files.keys().copied().collect();
-                keeper.doomed(at, began + Duration::from_secs(elapsed * 3600), &present);
+                let at = moment(elapsed);
+                files.entry(at.day()).and_modify(|(_, mark)| *mark = at).or_insert((elapsed, at));
+                look(&mut keeper, &mut files, at, elapsed);
             }
-            // What a process cannot know of the clock before it began is tested above.
-            if restarts && !was_put_back {
+            offset += jump;
+            if restarts {
                 keeper = Keeper { days, ends: BTreeMap::new() };
-            } else {
-                offset += jump;
-                was_put_back |= jump < 0;
             }
         }
     }

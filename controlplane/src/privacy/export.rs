@@ -235,10 +235,10 @@ fn measures(paper: &mut Paper, config: &Config) {
              network can send is bounded in size and number.",
         ),
         text(
-            "Falsche Passwörter und Verbindungen je Adresse sind begrenzt, gezählt unter einem Prüfwert, dessen Schlüssel nach 10 \
-             Minuten verworfen wird.",
-            "Wrong passwords and connections of an address are limited, counted under a hash whose key is thrown away after 10 \
-             minutes.",
+            "Falsche Passwörter und Verbindungen je Adresse sind begrenzt, gezählt unter einem Prüfwert, dessen Schlüssel verworfen \
+             wird: der für Passwörter nach 10 Minuten, der für Verbindungen, sobald keine mehr offen ist.",
+            "Wrong passwords and connections of an address are limited, counted under a hash whose key is thrown away: that for \
+             passwords after 10 minutes, that for connections as soon as none is open.",
         ),
         text(
             "Nach einem Neustart ist der Dienst ohne Wiederherstellung da, denn außer Konten und Konfiguration gibt es nichts zu \
@@ -255,9 +255,11 @@ fn measures(paper: &mut Paper, config: &Config) {
     paper.list(&[
         text(
             "`saal doctor` prüft Rechner und Rechte der Dateien; die Statusseite der Verwaltung zeigt, ob so viele Räume und \
-             Teilnehmende gelöscht wie angelegt wurden.",
+             Teilnehmende gelöscht wie angelegt wurden, wie alt die älteste Zeile des Protokolls ist, und ob ein Proberaum, den der \
+             Server stündlich öffnet und schließt, etwas im Arbeitsspeicher zurückgelassen hat.",
             "`saal doctor` checks the machine and the permissions of files; the administration’s status page shows whether as many \
-             rooms and participants were deleted as were made.",
+             rooms and participants were deleted as were made, how old the oldest line of the journal is, and whether a room that \
+             the server opens and closes every hour has left anything in memory.",
         ),
         text(
             "Jede Zusage steht mit dem Test, der sie beweist, in docs/privacy.md der Quellen.",
@@ -274,15 +276,22 @@ fn flow(paper: &mut Paper, config: &Config) {
         text("Browser der anderen im Raum", "browsers of the others in the room"),
         text("Saal", "Saal"),
         text("Arbeitsspeicher: Räume, Namen, Medien, Adressen", "memory: rooms, names, media, addresses"),
-        text("Festplatte: Konten", "disk: accounts"),
+        match (config.organizers.file.is_some(), config.organizers.journal().is_some()) {
+            (_, true) => {
+                text("Festplatte: Konten, Protokoll der Anmeldungen", "disk: accounts, journal of sign-ins")
+            }
+            (true, false) => text("Festplatte: Konten", "disk: accounts"),
+            (false, false) => text("Festplatte: nichts", "disk: nothing"),
+        },
         text("vorgeschalteter Server", "server in front"),
     ]
     .map(|text| paper.to(text));
     let hop =
         if behind_proxy { format!("[{proxy}] ── HTTP, WebSocket ──▶ ") } else { String::new() };
+    let sealed = if config.is_for_others() || config.has_tls() { "TLS" } else { "HTTP" };
     let drawing = format!(
         "```text\n\
-         {browser} ── TLS ──▶ {hop}{server}\n\
+         {browser} ── {sealed} ──▶ {hop}{server}\n\
          {browser} ◀── DTLS-SRTP (UDP) ──▶ {server} ◀── DTLS-SRTP (UDP) ──▶ {others}\n\
          \n\
          {server}: {memory}\n\
@@ -316,8 +325,10 @@ fn retention(paper: &mut Paper, config: &Config) {
         rows,
     );
     paper.say(text(
-        "Alle Fristen hält die Software selbst ein; es gibt keinen Auftrag, den der Betreiber ausführen müsste.",
-        "The software itself keeps all of these; there is no job that the operator would have to run.",
+        "Konten entfernt, wer sie hat oder verwaltet. Alle anderen Fristen hält die Software selbst ein; es gibt keinen \
+         Auftrag, den der Betreiber ausführen müsste.",
+        "Accounts are removed by their owners or the administration. The software itself keeps all other deadlines; there is no \
+         job that the operator would have to run.",
     ));
 }
 

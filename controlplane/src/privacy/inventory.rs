@@ -180,8 +180,10 @@ impl Kept {
                  was opened"
             ),
             (Kept::Window, _) => fixed(text(
-                "1 Minute; der Schlüssel der Prüfwerte wird nach 10 Minuten verworfen",
-                "1 minute; the key of the hashes is thrown away after 10 minutes",
+                "1 Minute, offene Verbindungen, bis sie enden; der Schlüssel der Prüfwerte wird nach 10 Minuten verworfen, der \
+                 für Verbindungen, sobald keine mehr offen ist",
+                "1 minute, open connections until they end; the key of the hashes is thrown away after 10 minutes, that for \
+                 connections as soon as none is open",
             )),
             (Kept::Session, _) => fixed(text(
                 "bis zum Abmelden, längstens 12 Stunden oder bis der Server neu startet",
@@ -246,8 +248,8 @@ pub(crate) const CATEGORIES: &[Category] = &[
         function: Function::Meetings,
         name: text("Im Warteraum", "In the lobby"),
         what: text(
-            "Ihr Name und dass Sie warten, wenn der Raum einen Warteraum hat. Die Personen im Raum erfahren davon nichts.",
-            "Your name and that you wait, if the room has a lobby. The people in the room do not learn of it.",
+            "Ihr Name und dass Sie warten, wenn der Raum einen Warteraum hat. Davon erfährt nur, wer den Raum geöffnet hat.",
+            "Your name and that you wait, if the room has a lobby. Only whoever opened the room learns of it.",
         ),
         purpose: text("entscheiden, wer eingelassen wird", "decide who is let in"),
         place: in_memory,
@@ -478,8 +480,9 @@ pub(crate) const CATEGORIES: &[Category] = &[
         name: text("Anmeldungen", "Sign-ins"),
         what: text(
             "Zeit, Konto und Ergebnis jeder Anmeldung von Organisatorinnen und Organisatoren, ohne IP-Adresse. Gäste kommen \
-             darin nicht vor.",
-            "Time, account and result of every sign-in of an organizer, without an IP address. Guests do not appear in it.",
+             darin nicht vor. Ihre eigenen stehen auf der Startseite unter „Mein Konto und seine Daten“.",
+            "Time, account and result of every sign-in of an organizer, without an IP address. Guests do not appear in it. \
+             Your own are on the start page under “My account and its data”.",
         ),
         purpose: text("Missbrauch von Konten aufklären", "clear up misuse of accounts"),
         place: of_journal,

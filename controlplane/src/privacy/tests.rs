@@ -244,6 +244,24 @@ fn every_key_of_the_configuration_is_told_of_or_concerns_nobody() {
 }
 
 #[test]
+fn nobody_is_told_of_an_end_to_end_encryption_that_is_not_there() {
+    for (language, file, badge, end_to_end) in [
+        (Language::De, "de.js", "'call.badge': 'Transport-verschlüsselt", "Ende-zu-Ende"),
+        (Language::En, "en.js", "'call.badge': 'Transport-encrypted", "end-to-end"),
+    ] {
+        let page = source(&format!("controlplane/web/js/lang/{file}"));
+        assert!(page.contains(badge) && !page.contains(end_to_end), "{file}");
+        let config = config("");
+        let papers = [notice::privacy(&config, &stamp(), language), export::markdown(&config, language)];
+        for paper in papers {
+            let says = words::NOT_END_TO_END.to(language);
+            assert!(paper.contains(says));
+            assert_eq!(paper.matches(end_to_end).count(), paper.matches(says).count());
+        }
+    }
+}
+
+#[test]
 fn what_the_configuration_switches_changes_the_text() {
     for language in Language::ALL {
         let before = documents(&config(""), language);

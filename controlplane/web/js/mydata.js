@@ -4,9 +4,11 @@ import { button, el, find, save } from './dom.js';
 import { language, onLanguage, t } from './i18n.js';
 import { say } from './notices.js';
 import { kept, write } from './settings.js';
+import { ownAccount } from './signalling.js';
 
 /** @typedef {import('./conference.js').Conference} Conference */
 /** @typedef {import('./signalling.js').Record} Record */
+/** @typedef {import('./signalling.js').OwnAccount} OwnAccount */
 
 const REFRESH_MS = 2_000;
 const FORMAT = 'saal-my-data-1'; // docs/protocol.md, 2.4
@@ -16,6 +18,8 @@ export class MyData {
   #data = null;
   /** @type {string | null} */
   #address = null;
+  /** Of organizers. @type {OwnAccount | null} */
+  #account = null;
   #open = false;
   #timer = 0;
   #renaming = false;
@@ -66,6 +70,7 @@ export class MyData {
     if (!open) return;
     this.#timer = window.setInterval(() => this.refresh(), REFRESH_MS);
     this.refresh();
+    if (this.#conference.me.organizer) void this.#askAccount();
   }
 
   refresh() {
@@ -95,6 +100,11 @@ export class MyData {
     this.show();
   }
 
+  async #askAccount() {
+    this.#account = await ownAccount().catch(() => null);
+    this.show();
+  }
+
   /** @param {Record} data @returns {[import('./i18n.js').TextKey, ...(Node | string)[]][]} */
   #factsOf(data) {
     const on = /** @type {const} */ (['microphone', 'camera', 'screen', 'hand']).filter((source) => data.switched_on[source]);
@@ -112,6 +122,9 @@ export class MyData {
         /** @type {[import('./i18n.js').TextKey, ...(Node | string)[]]} */ (['data.counters', t('data.counters.left', { chat: data.chat_lines_allowed, messages: connection.messages_allowed, offers: connection.offers_allowed }), ' ', hint(t('data.counters.hint'))]),
       ] : [],
       ['data.consents', t('data.consents.none')],
+      ...this.#account ? [
+        /** @type {[import('./i18n.js').TextKey, ...(Node | string)[]]} */ (['data.account', el('bdi', {}, this.#account.account), ' · ', signIns(this.#account), ' ', hint(t('data.account.hint'))]),
+      ] : [],
     ];
   }
 
@@ -161,6 +174,7 @@ export class MyData {
       format: FORMAT,
       exported_at: new Date().toISOString(),
       control_plane: this.#data,
+      ...this.#account ? { account: this.#account } : {},
       media_plane: {
         holds_while_connected: ['address', 'keys', 'packet-numbers', 'latest-packets', ...this.#data.objections.speaker_detection ? [] : ['loudness']],
         address: this.#address,
@@ -177,3 +191,6 @@ function press(pressed, on) { pressed.setAttribute('aria-checked', String(on)); 
 
 /** @param {string} text */
 const hint = (text) => el('span', { class: 'hint' }, text);
+
+/** @param {OwnAccount} account */
+const signIns = ({ sign_ins }) => sign_ins?.length ? t('data.account.signins', { count: sign_ins.length }) : t('data.account.none');

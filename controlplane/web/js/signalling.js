@@ -170,10 +170,10 @@ export class Signalling {
   }
 }
 
-/** @typedef {'wrong-credentials' | 'too-many-attempts' | 'sign-in' | 'name-taken' | 'bad-name' | 'bad-password' | 'busy' | 'no-room' | 'not-stored' | 'unreachable' | 'unknown'} ErrorCode */
+/** @typedef {'wrong-credentials' | 'too-many-attempts' | 'sign-in' | 'name-taken' | 'bad-name' | 'bad-password' | 'busy' | 'no-room' | 'not-stored' | 'unreadable' | 'unreachable' | 'unknown'} ErrorCode */
 /** @typedef {{ name: string, url: string, password?: string, media_token: string, waiting_seconds: number }} OpenedRoom */
 
-const CODES = new Set(['wrong-credentials', 'too-many-attempts', 'sign-in', 'name-taken', 'bad-name', 'bad-password', 'busy', 'no-room', 'not-stored']);
+const CODES = new Set(['wrong-credentials', 'too-many-attempts', 'sign-in', 'name-taken', 'bad-name', 'bad-password', 'busy', 'no-room', 'not-stored', 'unreadable']);
 
 export class Refused extends Error {
   /** @param {ErrorCode} code */
@@ -215,7 +215,15 @@ export const logout = () => call('POST', 'logout');
  */
 export const openRoom = (wish) => call('POST', 'rooms', wish);
 
-/** @returns {Promise<{ account: string, rooms: { name: string, participants: number }[] }>} what is held on the organizer who is signed in */
+/**
+ * @typedef {object} OwnAccount
+ * @property {string} account
+ * @property {{ name: string, participants: number }[]} rooms
+ * @property {{ ends_at: string }[]} sessions
+ * @property {{ at: string, result: 'ok' | 'wrong-password' }[] | null} sign_ins null: this server notes none
+ */
+
+/** @returns {Promise<OwnAccount>} what is held on the organizer who is signed in */
 export const ownAccount = () => call('GET', 'account');
 
 /** Deletes the account that is signed in. @param {string} password @returns {Promise<void>} */

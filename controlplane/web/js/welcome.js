@@ -1,7 +1,7 @@
 // The welcome page: a way into a room for everybody, and the opening of rooms for organizers.
 
-import { button, copy, el, find, input } from './dom.js';
-import { onLanguage, t } from './i18n.js';
+import { button, copy, el, find, input, save } from './dom.js';
+import { language, onLanguage, t } from './i18n.js';
 import { startPage } from './page.js';
 import * as server from './signalling.js';
 
@@ -131,15 +131,43 @@ const ownAccount = find(document, '#own-account', HTMLDetailsElement);
 const deletePassword = input(document, 'delete-account-password');
 const sure = input(document, 'delete-account-sure');
 
+/** @type {server.OwnAccount | null} */
+let held = null;
+
 ownAccount.addEventListener('toggle', () => {
-  if (ownAccount.open) server.ownAccount().then(showAccount, () => showAccount({ rooms: [] }));
+  held = null;
+  place('#account-error').textContent = '';
+  showAccount();
+  if (ownAccount.open) server.ownAccount().then((answer) => { held = answer; showAccount(); }, (error) => { place('#account-error').textContent = words(error); });
 });
 
-/** @param {{ rooms: { name: string, participants: number }[] }} held */
-function showAccount({ rooms }) {
-  place('#account-rooms').replaceChildren(...rooms.map(({ name, participants }) =>
-    el('li', {}, el('bdi', {}, name), ' · ', t('account.room', { count: participants }))));
+function showAccount() {
+  button(document, 'download-account').disabled = held === null;
+  place('#account-held').replaceChildren(...held ? accountFacts(held) : []);
 }
+
+/** @param {server.OwnAccount} held */
+function accountFacts({ rooms, sessions, sign_ins }) {
+  const moment = new Intl.DateTimeFormat(language(), { dateStyle: 'medium', timeStyle: 'short' });
+  /** @param {string} at */
+  const when = (at) => moment.format(new Date(at));
+  /** @param {string[]} lines @param {string} none @param {boolean} [scrolls] */
+  const list = (lines, none, scrolls = false) => el('dd', {}, lines.length === 0 ? none
+    : el('ul', scrolls ? { class: 'lines', tabindex: '0', 'aria-label': t('account.signins') } : {}, ...lines.map((line) => el('li', {}, el('bdi', {}, line)))));
+  return [
+    el('dt', {}, t('account.rooms')),
+    list(rooms.map(({ name, participants }) => t('account.room', { name, count: participants })), t('account.rooms.none')),
+    el('dt', {}, t('account.sessions')),
+    list(sessions.map(({ ends_at }) => t('account.session', { time: when(ends_at) })), ''),
+    el('dt', {}, t('account.signins')),
+    sign_ins === null ? el('dd', {}, t('account.signins.off'))
+      : list(sign_ins.map(({ at, result }) => `${when(at)} · ${t(`account.result.${result}`)}`).reverse(), t('account.signins.none'), true),
+  ];
+}
+
+button(document, 'download-account').addEventListener('click', () => {
+  if (held) save(`${JSON.stringify(held, null, 2)}\n`, 'saal-my-account.json');
+});
 
 place('#delete-account-form').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -239,5 +267,5 @@ button(document, 'delete-room').addEventListener('click', (event) => {
   });
 });
 
-onLanguage(show);
+onLanguage(() => { show(); showAccount(); });
 server.session().then((name) => { account = name; show(); }, () => show());

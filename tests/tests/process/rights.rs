@@ -5,6 +5,7 @@ use str0m::media::{Direction, MediaKind};
 
 use crate::http::{Line, get};
 use crate::server::{Server, wait_for};
+use crate::traces::{House, day};
 use crate::whip::{BOTH, Peer, open, until};
 use crate::{PASSWORD, ROOM};
 
@@ -254,7 +255,13 @@ fn organizers_see_what_is_held_on_them_and_delete_their_account_with_its_rooms()
     server.open_room(&here, ROOM, PASSWORD);
     let (mut ada, _) = join(&server, "Ada");
     let own = server.own("GET", "/api/v1/account", &here, "").json();
-    assert_eq!(own, json!({"account": server.account, "rooms": [{"name": ROOM, "participants": 1}]}));
+    assert_eq!(fields(&own), ["account", "rooms", "sessions", "sign_ins"]);
+    let room = json!({"name": ROOM, "participants": 1});
+    assert_eq!((&own["account"], &own["rooms"]), (&json!(server.account), &json!([room])));
+    let ends = |session: &Value| session["ends_at"].as_str().is_some_and(|at| at.ends_with('Z'));
+    let sessions = own["sessions"].as_array().expect("a list");
+    assert!(sessions.len() == 2 && sessions.iter().all(ends), "here and elsewhere: {own}");
+    assert_eq!(own["sign_ins"], Value::Null, "of a demo account none are written down");
 
     assert_eq!(delete(&here, "guess").error(), (401, "wrong-credentials".into()));
     assert_eq!(server.own("GET", "/api/v1/account", &here, "").status, 200, "nothing has happened");
@@ -268,4 +275,43 @@ fn organizers_see_what_is_held_on_them_and_delete_their_account_with_its_rooms()
     let credentials = json!({"account": server.account, "password": server.password});
     assert_eq!(server.post("/api/v1/login", "", &credentials).status, 401);
     assert_eq!(server.metric("saal_rooms"), 0.0);
+}
+
+#[test]
+fn organizers_read_their_own_sign_ins_as_they_are_held_and_nobody_elses() {
+    let house = House::new();
+    let server = house.serve("");
+    house.add("bert");
+    let attempt = |account: &str, password: &str| {
+        server.post("/api/v1/login", "", &json!({"account": account, "password": password})).status
+    };
+    assert_eq!(attempt("anna", "guess"), 401);
+    assert_eq!(attempt("bert", "guess"), 401);
+    assert_eq!(attempt("nobody", "guess"), 401);
+    let cookie = server.sign_in();
+    let own = server.own("GET", "/api/v1/account", &cookie, "").json();
+    let lines = own["sign_ins"].as_array().expect("a list");
+    let results: Vec<&Value> = lines.iter().map(|line| &line["result"]).collect();
+    assert_eq!(results, ["wrong-password", "ok"], "{own}");
+    let today = day("now");
+    for line in lines {
+        assert_eq!(fields(line), ["at", "result"], "and no address");
+        let at = line["at"].as_str().expect("text");
+        assert!(at.len() == 20 && (at.starts_with(&today) || at.starts_with(&day("now"))), "{at}");
+    }
+    // They are what the journal says, word for word.
+    let journal = house.directory.path("state/journal");
+    let written: String = std::fs::read_dir(journal)
+        .expect("it is ours")
+        .map(|file| std::fs::read_to_string(file.expect("it is ours").path()).expect("text"))
+        .collect();
+    for line in lines {
+        let (at, result) = (line["at"].as_str().expect("text"), line["result"].as_str().expect("text"));
+        assert!(written.contains(&format!("{at} account=anna result={result}\n")), "{written}");
+    }
+    // Where none are kept, none are claimed.
+    drop(server);
+    let server = house.serve("organizers.journal_days = 0\n");
+    let own = server.own("GET", "/api/v1/account", &server.sign_in(), "").json();
+    assert_eq!(own["sign_ins"], Value::Null);
 }

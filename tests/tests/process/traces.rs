@@ -50,10 +50,16 @@ impl House {
             std::fs::create_dir(directory.path(name)).expect("the directory is ours");
         }
         let config = format!("organizers.file = {:?}\n", directory.path("state/organizers.toml"));
-        let file = directory.write("saal.toml", &config);
-        let add = ["organizer", "add", "anna", "--password-stdin", "--config"];
+        directory.write("saal.toml", &config);
+        let house = House { directory, config };
+        house.add("anna");
+        house
+    }
+
+    pub(crate) fn add(&self, account: &str) {
+        let add = ["organizer", "add", account, "--password-stdin", "--config"];
+        let file = self.directory.path("saal.toml");
         assert!(output_of(saal().args(add).arg(file), "correct horse\n").status.success());
-        House { directory, config }
     }
 
     pub(crate) fn serve(&self, more: &str) -> Server {
@@ -102,14 +108,21 @@ fn a_call_changes_nothing_on_the_disk_but_the_journal() {
         assert_eq!(said, ["account=- result=unknown-account", "account=anna result=ok"]);
     }
     // No file that is deleted already or lies elsewhere is open for writing.
-    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("it runs");
-    let open: Vec<String> = open
-        .filter_map(|entry| Some(std::fs::read_link(entry.ok()?.path()).ok()?.to_string_lossy().into_owned()))
-        .filter(|target| {
-            target.starts_with('/') && !target.starts_with("/dev/") && !target.starts_with("/proc/")
-        })
-        .collect();
-    assert!(open.is_empty(), "{open:?}");
+    let open = |process: &str| -> Vec<String> {
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs");
+        let target = |entry: std::fs::DirEntry| {
+            Some(std::fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned())
+        };
+        open.filter_map(|entry| target(entry.ok()?)).collect()
+    };
+    // What this test was started with, its children have as well.
+    let inherited = open("self");
+    let mut opened = open(&server.pid().to_string());
+    opened.retain(|target| {
+        target.starts_with('/') && !target.starts_with("/dev/") && !target.starts_with("/proc/")
+    });
+    opened.retain(|target| !inherited.contains(target));
+    assert!(opened.is_empty(), "{opened:?}");
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("it runs");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("Linux says so");
     assert!(
