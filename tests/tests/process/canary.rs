@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::KeyLog;
 use saal_dataplane::remains::{Found, Secret, search};
 use saal_tools::random::Random;
 use serde_json::{Value, json};
 
-use crate::http::{Line, connect_from};
+use crate::http::{Line, Wire};
 use crate::person::Person;
 use crate::server::{SOON, Server};
 
@@ -86,33 +88,48 @@ impl Watched {
 
 /// A request or a message of which the server has read the first part only, so that what is in it can be seen there.
 struct Half {
-    stream: TcpStream,
+    wire: Wire,
     rest: Vec<u8>,
-    /// Ends with it.
-    _line: Option<Line>,
 }
 
 impl Half {
-    fn request(stream: TcpStream, head: &str) -> Half {
-        Half::send(stream, None, head.as_bytes())
+    fn request(wire: Wire, head: &str) -> Half {
+        Half::send(wire, head.as_bytes())
     }
 
-    fn message(mut line: Line, message: &Value) -> Half {
-        let stream = line.stream().try_clone().expect("a socket");
-        Half::send(stream, Some(line), &frame(&message.to_string()))
+    fn message(line: Line, message: &Value) -> Half {
+        Half::send(line.into_wire(), &frame(&message.to_string()))
     }
 
-    fn send(mut stream: TcpStream, line: Option<Line>, bytes: &[u8]) -> Half {
+    fn send(mut wire: Wire, bytes: &[u8]) -> Half {
         let (first, rest) = bytes.split_at(bytes.len() - 2);
-        stream.write_all(first).expect("the server reads");
-        Half { stream, rest: rest.to_vec(), _line: line }
+        wire.write_all(first).and_then(|()| wire.flush()).expect("the server reads");
+        Half { wire, rest: rest.to_vec() }
     }
 
     fn finish(mut self) {
-        self.stream.write_all(&self.rest).expect("the server reads");
-        let _ = self.stream.set_read_timeout(Some(Duration::from_secs(1)));
+        self.wire.write_all(&self.rest).and_then(|()| self.wire.flush()).expect("the server reads");
+        let _ = self.wire.tcp().set_read_timeout(Some(Duration::from_secs(1)));
         // Whatever it answers, if it does.
-        let _ = self.stream.read(&mut [0; 4096]);
+        let _ = self.wire.read(&mut [0; 4096]);
+    }
+}
+
+/// What clients' TLS connections are made secure by, as they come about.
+#[derive(Debug, Default)]
+struct TlsSecrets(Mutex<Vec<Vec<u8>>>);
+
+impl KeyLog for TlsSecrets {
+    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
+        if ["CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"].contains(&label) {
+            self.0.lock().expect("nobody panics").push(secret.to_vec());
+        }
+    }
+}
+
+impl TlsSecrets {
+    fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.0.lock().expect("nobody panics"))
     }
 }
 
@@ -153,8 +170,10 @@ pub(crate) fn call(server: &Server, words: &Words) -> (Person, Person) {
     (ada, bob)
 }
 
-fn nothing_is_left_in_memory(io: &str, seed: u64) {
-    let server = Server::start(&format!("media.io = \"{io}\"\nmedia.announce = [\"127.0.0.1\"]\n"));
+fn nothing_is_left_in_memory(io: &str, encrypted: bool, seed: u64) {
+    let more = format!("media.io = \"{io}\"\nmedia.announce = [\"127.0.0.1\"]\n");
+    let tls = Arc::new(TlsSecrets::default());
+    let server = if encrypted { Server::start_with_tls(&more, tls.clone()) } else { Server::start(&more) };
     let words = Words::new(seed);
     let mut watched = Watched::default();
     for (whose, address) in ["ada's", "bob's"].into_iter().zip(words.addresses) {
@@ -170,7 +189,10 @@ fn nothing_is_left_in_memory(io: &str, seed: u64) {
     let session = cookie.split_once('=').expect("name and value").1.to_owned();
     let room = server.open_room(&cookie, &words.room, &words.password);
     let token = room["media_token"].as_str().expect("a room has one").to_owned();
+    let of_organizer = tls.take();
     let (mut ada, mut bob) = call(&server, &words);
+    let of_the_call = tls.take();
+    assert_eq!(of_the_call.len(), if encrypted { 4 } else { 0 }, "two connections, two directions each");
     assert_eq!(server.metric("saal_participants"), 2.0);
 
     // What the server holds for as long as the call lasts.
@@ -190,6 +212,9 @@ fn nothing_is_left_in_memory(io: &str, seed: u64) {
             watched.add(format!("{whose} session key {nth}"), &person.secure.secrets()[nth]);
         }
     }
+    for (nth, secret) in of_the_call.iter().enumerate() {
+        watched.add(format!("TLS secret {nth} of the call"), secret);
+    }
     let deadline = Instant::now() + SOON;
     while let missing @ [_, ..] = &watched.missing(&server)[..] {
         assert!(Instant::now() < deadline, "not found during the call: {missing:?}");
@@ -204,7 +229,7 @@ fn nothing_is_left_in_memory(io: &str, seed: u64) {
         [("session", &session, "Cookie: saal="), ("media token", &token, "Authorization: Bearer ")]
     {
         let head = format!("POST /whip/none HTTP/1.1\r\nHost: x\r\n{header}{word}\r\n\r\n");
-        halves.push(Half::request(connect_from(other, server.http), &head));
+        halves.push(Half::request(server.wire_from(other), &head));
         passing.add(name, word);
     }
     let offer = format!("v=0\r\na=ice-pwd:{}\r\na=ice-pwd:{}\r\n", ada.pwd, ada.remote.pwd);
@@ -223,6 +248,9 @@ fn nothing_is_left_in_memory(io: &str, seed: u64) {
         [&mut ada, &mut bob].into_iter().for_each(Person::turn);
     }
     halves.into_iter().for_each(Half::finish);
+    for (nth, secret) in of_organizer.iter().chain(&tls.take()).enumerate() {
+        watched.add(format!("TLS secret {nth} of a request"), secret);
+    }
     for (name, word) in
         [("session", &session), ("media token", &token), ("password", &words.password), ("chat", &words.chat)]
     {
@@ -275,12 +303,14 @@ fn told(remains: &BTreeMap<&str, Vec<Found>>) -> String {
     text
 }
 
+/// Over TLS, as others than this machine are served.
 #[test]
 fn nothing_of_a_call_is_left_in_memory_with_uring() {
-    nothing_is_left_in_memory("uring", 1);
+    nothing_is_left_in_memory("uring", true, 1);
 }
 
+/// In the clear, as on loopback.
 #[test]
 fn nothing_of_a_call_is_left_in_memory_with_mio() {
-    nothing_is_left_in_memory("mio", 2);
+    nothing_is_left_in_memory("mio", false, 2);
 }

@@ -1,8 +1,10 @@
 //! A client that says exactly what it is told to say, from an address that can be looked for.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -35,11 +37,47 @@ impl Reply {
     }
 }
 
-fn connect(port: u16) -> TcpStream {
-    connect_from(CLIENT, port)
+/// A connection to the server, encrypted or not.
+pub(crate) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
-pub(crate) fn connect_from(client: Ipv4Addr, port: u16) -> TcpStream {
+impl Wire {
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Wire::Plain(stream) => stream,
+            Wire::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(buffer),
+            Wire::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(bytes),
+            Wire::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Plain(stream) => stream.flush(),
+            Wire::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+fn connect_from(client: Ipv4Addr, port: u16) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((client, 0)).into()).expect("all of 127.0.0.0/8 is ours");
     socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).expect("the server listens");
@@ -49,7 +87,17 @@ pub(crate) fn connect_from(client: Ipv4Addr, port: u16) -> TcpStream {
 }
 
 pub(crate) fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-    let mut stream = connect(port);
+    exchange(Wire::Plain(connect_from(CLIENT, port)), port, method, path, headers, body)
+}
+
+fn exchange(
+    mut stream: Wire,
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n");
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
@@ -81,6 +129,14 @@ pub(crate) fn get(port: u16, path: &str) -> Reply {
 }
 
 impl Server {
+    pub(crate) fn wire_from(&self, client: Ipv4Addr) -> Wire {
+        let stream = connect_from(client, self.http);
+        let Some(config) = &self.tls else { return Wire::Plain(stream) };
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(config.clone(), name).expect("a configuration");
+        Wire::Tls(Box::new(StreamOwned::new(connection, stream)))
+    }
+
     /// As the server's own page sends it; `cookie` may be empty.
     pub(crate) fn post(&self, path: &str, cookie: &str, body: &Value) -> Reply {
         self.own("POST", path, cookie, &body.to_string())
@@ -92,7 +148,7 @@ impl Server {
         if !cookie.is_empty() {
             headers.push(("Cookie", cookie));
         }
-        request(self.http, method, path, &headers, body)
+        exchange(self.wire_from(CLIENT), self.http, method, path, &headers, body)
     }
 
     /// Signs in; the cookie as it is sent back.
@@ -124,7 +180,7 @@ impl Server {
 }
 
 /// One participant's WebSocket.
-pub(crate) struct Line(WebSocket<TcpStream>);
+pub(crate) struct Line(WebSocket<Wire>);
 
 impl Line {
     pub(crate) fn open(server: &Server, room: &str) -> Line {
@@ -132,34 +188,28 @@ impl Line {
     }
 
     pub(crate) fn open_as(server: &Server, room: &str, cookie: &str) -> Line {
-        let opened = Line::upgrade(connect(server.http), server, room, &server.origin(), cookie);
+        let opened = Line::upgrade(server.wire_from(CLIENT), server, room, &server.origin(), cookie);
         opened.unwrap_or_else(|status| panic!("the upgrade was answered with {status}"))
     }
 
     /// The status of the answer if it is no upgrade.
     pub(crate) fn try_open(server: &Server, room: &str, origin: &str) -> Result<Line, u16> {
-        Line::upgrade(connect(server.http), server, room, origin, "")
+        Line::upgrade(server.wire_from(CLIENT), server, room, origin, "")
     }
 
     pub(crate) fn open_from(client: Ipv4Addr, server: &Server, room: &str) -> Line {
-        let opened = Line::upgrade(connect_from(client, server.http), server, room, &server.origin(), "");
+        let opened = Line::upgrade(server.wire_from(client), server, room, &server.origin(), "");
         opened.unwrap_or_else(|status| panic!("the upgrade was answered with {status}"))
     }
 
-    fn upgrade(
-        stream: TcpStream,
-        server: &Server,
-        room: &str,
-        origin: &str,
-        cookie: &str,
-    ) -> Result<Line, u16> {
+    fn upgrade(wire: Wire, server: &Server, room: &str, origin: &str, cookie: &str) -> Result<Line, u16> {
         let url = format!("ws://localhost:{}/api/v1/rooms/{room}/ws", server.http);
         let mut request = url.into_client_request().expect("a URL");
         request.headers_mut().insert("Origin", origin.parse().expect("a header"));
         request.headers_mut().insert("Cookie", cookie.parse().expect("a header"));
         // What a browser tells of itself goes no further.
         request.headers_mut().insert("User-Agent", "canaryagent/1.0".parse().expect("a header"));
-        match tungstenite::client(request, stream) {
+        match tungstenite::client(request, wire) {
             Ok((socket, _)) => Ok(Line(socket)),
             Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
             Err(error) => panic!("{error}"),
@@ -181,9 +231,9 @@ impl Line {
         let _ = self.0.send(Message::text(text));
     }
 
-    /// The socket below, to send half a message.
-    pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        self.0.get_mut()
+    /// The connection below, to send half a message.
+    pub(crate) fn into_wire(self) -> Wire {
+        self.0.into_inner()
     }
 
     /// The next message; `None` when the server has ended the connection.
@@ -195,7 +245,7 @@ impl Line {
                 }
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 Ok(Message::Close(_) | Message::Binary(_) | Message::Frame(_)) => return None,
-                Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     panic!("the server neither speaks nor hangs up")
                 }
                 Err(_) => return None,
@@ -205,7 +255,7 @@ impl Line {
 
     /// What has arrived so far.
     pub(crate) fn hear_at_once(&mut self) -> Vec<Value> {
-        self.0.get_ref().set_nonblocking(true).expect("a socket");
+        self.0.get_ref().tcp().set_nonblocking(true).expect("a socket");
         let heard = std::iter::from_fn(|| {
             loop {
                 match self.0.read() {
@@ -216,7 +266,7 @@ impl Line {
             }
         });
         let heard = heard.collect();
-        self.0.get_ref().set_nonblocking(false).expect("a socket");
+        self.0.get_ref().tcp().set_nonblocking(false).expect("a socket");
         heard
     }
 

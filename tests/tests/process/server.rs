@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConfig, KeyLog, RootCertStore};
+
 /// Who runs the servers of the tests: what a configuration for others than this machine has to say.
 pub(crate) const OPERATOR: &str = "operator.name = \"Example University\"\n\
     operator.address = \"Main Street 1\\nExampletown\"\noperator.email = \"conference@example.org\"\n\
@@ -25,6 +27,8 @@ pub(crate) struct Server {
     pub(crate) admin: u16,
     pub(crate) account: String,
     pub(crate) password: String,
+    /// What clients need when it speaks TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Everything it wrote, stdout and stderr.
     said: Arc<Mutex<String>>,
 }
@@ -51,6 +55,24 @@ impl Server {
         Server::spawn(more, |command| command.spawn().expect("the server starts"))
     }
 
+    /// The same over TLS, as for others than this machine. `keys` hears the secrets of clients' connections.
+    pub(crate) fn start_with_tls(more: &str, keys: Arc<dyn KeyLog>) -> Server {
+        let directory = Directory::new();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let certificate = directory.write("cert.pem", &made.cert.pem());
+        let key = directory.write("key.pem", &made.signing_key.serialize_pem());
+        let tls = format!("http.tls_certificate = {certificate:?}\nhttp.tls_key = {key:?}\n");
+        let mut server = Server::start(&format!("{OPERATOR}{tls}{more}"));
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        config.key_log = keys;
+        server.tls = Some(Arc::new(config));
+        server
+    }
+
     /// `spawn` starts the command, for instance on a thread that may do less.
     pub(crate) fn spawn(more: &str, spawn: impl FnOnce(&mut Command) -> Child) -> Server {
         let directory = Directory::new();
@@ -68,8 +90,16 @@ impl Server {
         if let Some(stderr) = child.stderr.take() {
             follow(stderr, &said);
         }
-        let mut server =
-            Server { child, directory, http, admin, account: String::new(), password: String::new(), said };
+        let mut server = Server {
+            child,
+            directory,
+            http,
+            admin,
+            account: String::new(),
+            password: String::new(),
+            tls: None,
+            said,
+        };
         let deadline = Instant::now() + SOON;
         // The last of the lines for people.
         let mut is_up = false;
@@ -97,7 +127,8 @@ impl Server {
     }
 
     pub(crate) fn origin(&self) -> String {
-        format!("http://localhost:{}", self.http)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://localhost:{}", self.http)
     }
 
     pub(crate) fn terminate(&self) {
