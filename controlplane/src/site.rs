@@ -20,9 +20,11 @@ const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(se
     accelerometer=(), gyroscope=(), magnetometer=(), midi=(), usb=(), serial=(), hid=(), payment=(), \
     publickey-credentials-get=(), idle-detection=(), local-fonts=(), xr-spatial-tracking=(), browsing-topics=()";
 
-const FIXED: [(&str, &str); 7] = [
+const FIXED: [(&str, &str); 8] = [
     ("permissions-policy", PERMISSIONS),
     ("referrer-policy", "no-referrer"),
+    // A link in the chat is looked up when somebody follows it, not when it is shown.
+    ("x-dns-prefetch-control", "off"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("cross-origin-opener-policy", "same-origin"),

@@ -15,7 +15,7 @@ const io = process.env.SAAL_IO ?? 'auto';
 const ROOM = 'canaryroom-4711';
 const PASSWORD = 'canarypassword-0815';
 const NAMES = { ada: 'Adacanary Lovelace', bea: 'Beacanary Bär', kai: 'Kaicanary Müller', eve: 'Evecanary Late', max: 'Maxcanary Short' };
-const CHAT = { ada: 'canarychat von Ada <b>&amp;</b>', kai: 'canarychat from Kai' };
+const CHAT = { ada: 'canarychat von Ada <b>&amp;</b>', kai: 'canarychat from Kai https://canary.test/pixel.png' };
 const CLIENTS = ['10.99.0.2', '10.99.0.3'];
 // What browsers ask for themselves, whatever page is open; the resolver may have put the machine's own domain behind it.
 const BROWSERS_OWN = /(^|\.)(google|googleapis|gstatic|gvt1|mozilla|mozgcp|firefox|getpocket|cloudflare-dns)\.(com|net|org)(\.|$)|^(ipv4only\.arpa|example\.org|wpad)(\.|$)/;
@@ -136,7 +136,13 @@ describe(`a conference over ${io}`, () => {
         await until(`${name} reads ${from}'s words`, () => page.evaluate((text) => document.body.innerText.includes(text), text));
       }
     }
-    for (const { page } of Object.values(people)) await click(page, 'chat-toggle');
+    for (const { page } of Object.values(people)) {
+      // It loads nothing, and the capture below hears of no name that was asked for.
+      const [href, rel] = await page.$eval('#messages a', (link) => [link.href, link.rel]);
+      assert.deepEqual([href, rel], ['https://canary.test/pixel.png', 'noopener noreferrer']);
+      await page.hover('#messages a');
+      await click(page, 'chat-toggle');
+    }
   });
 
   step('a shared screen shows at the others', async () => {

@@ -158,6 +158,7 @@ fn assert_protected(what: &str, reply: &Reply) {
     }
     for (name, value) in [
         ("referrer-policy", "no-referrer"),
+        ("x-dns-prefetch-control", "off"),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
         ("cross-origin-opener-policy", "same-origin"),
