@@ -58,6 +58,8 @@ describe(`the rules of a room over ${io}`, () => {
     assert.equal(new URL(link).hash, `#p=${password}`);
     await bea.page.goto(link);
     await fill(bea.page, 'display-name', GUEST);
+    await click(bea.page, 'preview-camera');
+    await until('her own picture', () => bea.page.$eval('#preview-video', (video) => video.videoWidth > 0));
     assert.equal(await bea.page.evaluate(() => location.hash), '', 'nor does it stay in the address');
     assert.equal(await bea.page.$eval('#password-field', ({ hidden }) => hidden), true, 'nobody types it');
     const bare = await openTab(chromium);
@@ -79,6 +81,13 @@ describe(`the rules of a room over ${io}`, () => {
     await click(ada.page, 'chat-close');
     assert.deepEqual(await bea.page.evaluate(() => window.seen.told.map((text) => JSON.parse(text).type)), ['waiting']);
     assert.equal(await bea.page.evaluate(() => window.saal?.pc ?? null), null, 'no connection for media');
+    // Her camera is on: she sees so, and can switch it off and on.
+    await until('her own picture', () => bea.page.$eval('#waiting-video', (video) => video.videoWidth > 0));
+    assert.equal(await bea.page.$eval('#waiting-own', ({ hidden }) => hidden), false, 'that nobody else sees it is said');
+    for (const live of [false, true]) {
+      await click(bea.page, 'preview-camera');
+      await until(`a camera that is ${live ? 'on' : 'off'}`, () => bea.page.$eval('#waiting-preview', ({ hidden }, live) => hidden !== live, live));
+    }
   });
 
   step('who is admitted is in the call', async () => {
@@ -91,8 +100,14 @@ describe(`the rules of a room over ${io}`, () => {
   });
 
   step('a blocked microphone is silent at the others, whatever its page does', async () => {
-    // The list is drawn anew with every change of a participant.
-    await until('her switches', () => click(ada.page, 'person-more').then(() => true));
+    await ada.page.waitForSelector(testid('person-more'), { visible: true });
+    await ada.page.focus(testid('person-more'));
+    await click(bea.page, 'hand');
+    await until('her hand in the list', () => ada.page.evaluate(() => document.querySelector('#people-list .is-hand') !== null));
+    await click(bea.page, 'hand');
+    await until('her hand down', () => ada.page.evaluate(() => document.querySelector('#people-list .is-hand') === null));
+    assert.equal(await ada.page.evaluate(() => document.activeElement.dataset.testid), 'person-more', 'the keyboard stays where it was');
+    await ada.page.keyboard.press('Enter');
     await click(ada.page, 'block-microphone');
     await until('the button rests', () => bea.page.$eval(testid('mic'), (mic) => mic.disabled && mic.getAttribute('aria-pressed') === 'false'));
     await bea.page.evaluate(async () => {

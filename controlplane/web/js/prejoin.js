@@ -31,6 +31,32 @@ export async function fillChoices(devices, select, kind, chosen) {
 }
 
 /**
+ * Both switches as they stand, and one's own picture.
+ * @param {Devices} devices
+ * @param {{ mic: HTMLButtonElement, camera: HTMLButtonElement, video: HTMLVideoElement }} parts
+ */
+export function showOwnDevices(devices, { mic, camera, video }) {
+  const [micOn, cameraOn] = [devices.isOn('microphone'), devices.isOn('camera')];
+  toggle(mic, micOn, t(micOn ? 'prejoin.mic.off' : 'prejoin.mic.on'), micOn ? 'mic' : 'mic-off');
+  toggle(camera, cameraOn, t(cameraOn ? 'prejoin.camera.off' : 'prejoin.camera.on'), cameraOn ? 'camera' : 'camera-off');
+  const track = devices.track('camera');
+  const shown = video.srcObject instanceof MediaStream ? video.srcObject.getVideoTracks()[0] ?? null : null;
+  if (shown !== track) video.srcObject = track ? new MediaStream([track]) : null;
+}
+
+/**
+ * @param {HTMLButtonElement} pressed
+ * @param {boolean} on
+ * @param {string} text
+ * @param {import('./icons.js').IconName} name
+ */
+function toggle(pressed, on, text, name) {
+  pressed.setAttribute('aria-pressed', String(on));
+  find(pressed, '.toggle-text', HTMLElement).textContent = text;
+  setIcon(find(pressed, '[data-icon]', HTMLElement), name);
+}
+
+/**
  * @param {HTMLElement} place
  * @param {{ room: string, password: string | null, devices: Devices, trouble?: import('./i18n.js').TextKey }} given password: from the link
  * @param {(entry: Entry) => Promise<string | null>} enter resolves with what went wrong, in words, or null
@@ -65,11 +91,7 @@ export function showPrejoin(place, { room, password, devices, trouble: before },
   function show() {
     const micOn = devices.isOn('microphone');
     const cameraOn = devices.isOn('camera');
-    toggle(mic, micOn, t(micOn ? 'prejoin.mic.off' : 'prejoin.mic.on'), micOn ? 'mic' : 'mic-off');
-    toggle(camera, cameraOn, t(cameraOn ? 'prejoin.camera.off' : 'prejoin.camera.on'), cameraOn ? 'camera' : 'camera-off');
-    const cameraTrack = devices.track('camera');
-    const shown = video.srcObject instanceof MediaStream ? video.srcObject.getVideoTracks()[0] ?? null : null;
-    if (shown !== cameraTrack) video.srcObject = cameraTrack ? new MediaStream([cameraTrack]) : null;
+    showOwnDevices(devices, { mic, camera, video });
     video.hidden = !cameraOn;
     part('#preview-off').hidden = cameraOn;
     part('#microphone-choice').hidden = !micOn;
@@ -166,16 +188,4 @@ export function showPrejoin(place, { room, password, devices, trouble: before },
     video.srcObject = null;
     place.replaceChildren();
   };
-}
-
-/**
- * @param {HTMLButtonElement} pressed
- * @param {boolean} on
- * @param {string} text
- * @param {import('./icons.js').IconName} name
- */
-function toggle(pressed, on, text, name) {
-  pressed.setAttribute('aria-pressed', String(on));
-  find(pressed, '.toggle-text', HTMLElement).textContent = text;
-  setIcon(find(pressed, '[data-icon]', HTMLElement), name);
 }

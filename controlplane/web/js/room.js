@@ -68,7 +68,7 @@ function showDoor(known, trouble) {
 /** @param {Conference} conference @param {string | null} known */
 function showLobby(conference, known) {
   leave();
-  leave = showWaiting(place, { room, name: conference.me.name }, () => {
+  leave = showWaiting(place, { room, name: conference.me.name, devices }, () => {
     void conference.leave();
     showDoor(known);
   });
