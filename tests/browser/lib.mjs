@@ -66,14 +66,14 @@ const FIREFOX_PREFS = {
 
 /**
  * @param {'chromium' | 'firefox'} name
- * @param {{ netns?: string, viewport?: { width: number, height: number } }} [options] netns: the host that it runs on (Chromium only: Firefox is
- *   driven over a local port)
+ * @param {{ netns?: string, viewport?: { width: number, height: number }, downloads?: string }} [options] netns: the host that it runs on
+ *   (Chromium only: Firefox is driven over a local port); downloads: where Firefox puts files (Chromium is told by the test)
  */
-export async function launch(name, { netns, viewport = { width: 1000, height: 640 } } = {}) {
+export async function launch(name, { netns, viewport = { width: 1000, height: 640 }, downloads } = {}) {
   const profile = mkdtempSync(join(tmpdir(), `saal-test-${name}-`));
   const common = { acceptInsecureCerts: true, defaultViewport: viewport, userDataDir: profile, protocolTimeout: 60_000, dumpio: !!process.env.DUMPIO };
   const browser = name === 'firefox'
-    ? await puppeteer.launch({ ...common, browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: FIREFOX_PREFS })
+    ? await puppeteer.launch({ ...common, browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: { ...FIREFOX_PREFS, ...downloads ? { 'browser.download.folderList': 2, 'browser.download.dir': downloads } : {} } })
     : await puppeteer.launch({
         ...common,
         browser: 'chrome',
