@@ -121,6 +121,20 @@ fn every_reason_to_drop_is_provoked_by_a_test() {
 }
 
 #[test]
+fn every_package_is_under_the_licences_that_lie_beside_it() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("it is in the repository");
+    let workspace = read("Cargo.toml");
+    assert!(workspace.contains("license = \"Apache-2.0 OR MIT\""));
+    assert!(read("LICENSE-APACHE").contains("Apache License") && read("LICENSE-MIT").contains("MIT License"));
+    let members = workspace.lines().find(|line| line.starts_with("members = ")).expect("a workspace");
+    let members: Vec<&str> = members.split('"').skip(1).step_by(2).collect();
+    assert!(members.len() >= 5, "{members:?}");
+    for member in members {
+        assert!(read(&format!("{member}/Cargo.toml")).contains("\nlicense.workspace = true\n"), "{member}");
+    }
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     let mut broken = Vec::new();
     let documents: Vec<Source> =
