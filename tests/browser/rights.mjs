@@ -34,6 +34,17 @@ for (const name of ['chromium', 'firefox']) describe(`rights in the call, in ${n
 
   before(async () => { link = await openRoom(); }, { timeout: 60_000 });
 
+  only('organizers find their own sign-ins on the start page', { timeout: 30_000 }, async () => {
+    const { page } = await openTab(chromium);
+    await page.goto(server.url);
+    await signIn(page);
+    const account = await page.waitForSelector(testid('own-account'), { visible: true });
+    await account.evaluate((details) => details.querySelector('summary').click());
+    const told = () => page.$eval(testid('account-held'), ({ innerText }) => innerText);
+    await until('two of them', async () => (await told()).match(/signed in|angemeldet/g)?.length === 2 || told());
+    await page.close();
+  });
+
   test('nothing is captured and nothing stored before the person acts', { timeout: 30_000 }, async () => {
     [ada, bob] = [await openTab(name === 'firefox' ? firefox : chromium), await openTab(chromium)];
     for (const { page } of [ada, bob]) {
@@ -235,12 +246,16 @@ const forged = (page) => page.evaluate(async () => {
   return (await verify({ receipt: changed, signature: text('#paper-signature') })).verdict;
 });
 
-async function openRoom() {
-  const { page } = await openTab(chromium);
-  await page.goto(server.url);
+async function signIn(page) {
   await fill(page, 'account', ACCOUNT);
   await fill(page, 'password', server.password);
   await click(page, 'sign-in');
+}
+
+async function openRoom() {
+  const { page } = await openTab(chromium);
+  await page.goto(server.url);
+  await signIn(page);
   await click(page, 'open-room');
   const field = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
   await until('a link', () => field.evaluate((element) => element.value !== ''));
