@@ -80,14 +80,14 @@ export class Moderation {
     this.#person.showModal();
   }
 
-  /** Only when somebody else waits or in another language: the buttons keep their focus. */
+  /** Only when somebody else waits or in another language. */
   #showWaiting() {
     const { waiting } = this.#conference;
     const [first] = waiting.values();
     const told = [language(), ...waiting.keys()].join();
     if (told === this.#told) return;
     this.#told = told;
-    find(this.#root, '#waiting-list', HTMLElement).replaceChildren(...[...waiting].map(([id, name]) => this.#waiter(id, name)));
+    this.#listWaiting();
     const one = waiting.size === 1;
     this.#notices.bar('waiting', first === undefined ? null : {
       text: one ? 'lobby.one' : 'lobby.many',
@@ -99,6 +99,19 @@ export class Moderation {
     });
   }
 
+  /** Who waits on keeps their row, and its buttons the focus. */
+  #listWaiting() {
+    const { waiting } = this.#conference;
+    const list = find(this.#root, '#waiting-list', HTMLElement);
+    if (list.lang !== language()) list.replaceChildren();
+    list.lang = language();
+    const focused = list.contains(document.activeElement);
+    for (const row of [...list.children]) if (!waiting.has(row.getAttribute('data-participant') ?? '')) row.remove();
+    const there = new Set([...list.children].map((row) => row.getAttribute('data-participant')));
+    list.append(...[...waiting].filter(([id]) => !there.has(id)).map(([id, name]) => this.#waiter(id, name)));
+    if (focused && !list.contains(document.activeElement)) list.querySelector('button')?.focus();
+  }
+
   /** @param {string} id @param {string} name */
   #waiter(id, name) {
     const admit = el('button', { type: 'button', class: 'on-dark', 'data-testid': 'admit', 'aria-label': t('lobby.admit.name', { name }) }, t('lobby.admit'));
@@ -106,7 +119,7 @@ export class Moderation {
     setIcon(away, 'close');
     admit.addEventListener('click', () => this.#conference.admit(id));
     away.addEventListener('click', () => this.#conference.turnAway(id));
-    return el('li', { class: 'person', 'data-testid': 'waiter' }, avatar(name),
+    return el('li', { class: 'person', 'data-testid': 'waiter', 'data-participant': id }, avatar(name),
       el('span', { class: 'person-words' }, el('bdi', { class: 'person-name' }, name)), admit, away);
   }
 
