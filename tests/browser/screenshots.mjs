@@ -1,6 +1,6 @@
 // ./netns.sh node screenshots.mjs [DIRECTORY [LANGUAGE]]: pictures of every page, from a real server with real media, on
 // a desktop and on a phone. Without arguments: docs/screenshots, in English. What the server writes itself (notice,
-// imprint, status) comes in both languages; ONLY=documents takes nothing else.
+// imprint, status) comes in both languages; ONLY=documents takes nothing else, ONLY=1280 or ONLY=390 one of the sizes.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,6 +27,7 @@ const chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMI
 const [blank] = await chromium.browser.pages();
 try {
   for (const viewport of SIZES) {
+    if (process.env.ONLY && ![String(viewport.width), 'documents'].includes(process.env.ONLY)) continue;
     if (process.env.ONLY !== 'documents') await photograph(viewport);
     await photographDocuments(viewport);
   }
@@ -79,6 +80,13 @@ async function photograph(viewport) {
   await click(page, 'sign-in');
   await fill(page, 'room-name', WORDS.room);
   await shoot('signed-in');
+  await page.$eval(testid('own-account'), (account) => {
+    account.open = true;
+    account.scrollIntoView();
+  });
+  await until('what is held', () => page.$eval(testid('account-held'), (held) => held.childElementCount > 0));
+  await shoot('account');
+  await page.$eval(testid('own-account'), (account) => { account.open = false; });
   await click(page, 'open-room');
   const link = await page.waitForSelector(testid('room-link'), { visible: true }).then((field) => field.evaluate(({ value }) => value));
   await shoot('opened');
@@ -167,6 +175,7 @@ async function photograph(viewport) {
     await guest.setViewport(viewport);
     await guest.goto(link);
     await fill(guest, 'display-name', name);
+    if (guests.length === 1) await click(guest, 'preview-camera');
     await click(guest, 'join');
     await guest.waitForSelector(testid('lobby-page'), { visible: true });
     guests.push(guest);
@@ -174,11 +183,26 @@ async function photograph(viewport) {
   await until('both wait', () => page.evaluate(() => document.querySelectorAll('[data-testid="waiter"]').length === 2));
   await shoot('waiting');
   await shoot('lobby', guests[0]);
-  for (const guest of guests) await guest.close();
+  await until('her own picture', () => guests[1].$eval('#waiting-video', (video) => video.videoWidth > 0));
+  await shoot('lobby-camera', guests[1]);
+  await guests[1].close();
+  await until('one waits', () => page.evaluate(() => document.querySelectorAll('[data-testid="waiter"]').length === 1));
+  await click(page, 'turn-away');
+  await guests[0].waitForSelector(testid('join'), { visible: true });
+  await shoot('turned-away', guests[0]);
+  await guests[0].close();
   await until('nobody waits', () => page.evaluate(() => document.querySelector('#waiting').hidden));
-  await until('the switches', () => click(page, 'person-more').then(() => true));
+  const jonas = await others.jonas.evaluate(() => seen.told.map((text) => JSON.parse(text)).find(({ type }) => type === 'welcome').participant);
+  await page.click(`[data-participant="${jonas}"] ${testid('person-more')}`);
+  await click(page, 'block-camera');
+  await until('the block', () => page.$eval(testid('block-camera'), (press) => press.getAttribute('aria-pressed') === 'true'));
   await shoot('person');
-  await page.keyboard.press('Escape');
+  await others.jonas.setViewport(viewport);
+  await shoot('blocked', others.jonas);
+  await click(page, 'remove-person');
+  await until('the closing page', async () => new URL(others.jonas.url()).pathname === '/bye');
+  await others.jonas.waitForSelector('[data-verdict="genuine"]');
+  await shoot('removed', others.jonas);
   await click(page, 'people-close');
   await click(others.mira, 'share');
   await until('the screen', () => page.evaluate(() => document.querySelector('[data-testid="screen-tile"].has-picture') !== null), 30_000);
