@@ -86,7 +86,10 @@ async function photograph(viewport) {
   });
   await until('what is held', () => page.$eval(testid('account-held'), (held) => held.childElementCount > 0));
   await shoot('account');
-  await page.$eval(testid('own-account'), (account) => { account.open = false; });
+  await page.$eval(testid('own-account'), (account) => {
+    account.open = false;
+    scrollTo(0, 0);
+  });
   await click(page, 'open-room');
   const link = await page.waitForSelector(testid('room-link'), { visible: true }).then((field) => field.evaluate(({ value }) => value));
   await shoot('opened');
