@@ -152,6 +152,7 @@ const BUILT_IN: [(&str, &str); 14] = built_in![
     "seminar-20",
     "audio-200",
     "rooms",
+    "rooms-10",
     "join-storm",
     "churn",
     "a",
