@@ -101,6 +101,7 @@ async function photograph(viewport) {
   const others = {};
   for (const [key, name] of Object.entries({ mira: 'Mira Sommer', jonas: 'Jonas Weber', lin: 'Dr. Lin Chen' })) {
     others[key] = await person(LOOKS[key]);
+    if (key === 'jonas') await others[key].setViewport(viewport);
     await others[key].goto(link);
     await fill(others[key], 'display-name', name);
     await click(others[key], 'join');
@@ -200,7 +201,7 @@ async function photograph(viewport) {
   await click(page, 'block-camera');
   await until('the block', () => page.$eval(testid('block-camera'), (press) => press.getAttribute('aria-pressed') === 'true'));
   await shoot('person');
-  await others.jonas.setViewport(viewport);
+  await click(others.jonas, 'chat-close');
   await shoot('blocked', others.jonas);
   await click(page, 'remove-person');
   await until('the closing page', async () => new URL(others.jonas.url()).pathname === '/bye');

@@ -253,7 +253,7 @@ export const de = {
   'rules.camera': 'Kamera',
   'rules.screen': 'Bildschirm',
   'rules.chat': 'Chat',
-  'rules.mute': 'Alle Mikrofone ausschalten',
+  'rules.mute': 'Alle Mikrofone aus',
   'rules.muted': 'Alle Mikrofone der Gäste sind aus.',
   'person.microphone': 'Mikrofon',
   'person.camera': 'Kamera',
