@@ -49,6 +49,7 @@ async function keep(name, picture) {
 
 /** The administration's page is served on the server's own host only. */
 async function photographDocuments(viewport) {
+  server.selfCheck();
   const onServer = await launch('chromium', { netns: process.env.SAAL_NETNS_SERVER });
   try {
     const { page } = await openTab(onServer);

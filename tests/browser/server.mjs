@@ -95,12 +95,14 @@ level = "${log}"
     return code;
   };
   /** The admin listener answers on the server host only. */
-  server.metrics = () => {
-    const ask = `fetch('http://127.0.0.1:8081/metrics').then((answer) => answer.text()).then((text) => process.stdout.write(text))`;
-    const asked = spawnSync('ip', ['netns', 'exec', HOST, process.execPath, '-e', ask], { encoding: 'utf8' });
-    if (asked.status !== 0) throw new Error(`/metrics: ${asked.stderr}`);
+  const ask = (path, method) => {
+    const work = `fetch('http://127.0.0.1:8081${path}', { method: '${method}' }).then((answer) => answer.text()).then((text) => process.stdout.write(text))`;
+    const asked = spawnSync('ip', ['netns', 'exec', HOST, process.execPath, '-e', work], { encoding: 'utf8' });
+    if (asked.status !== 0) throw new Error(`${path}: ${asked.stderr}`);
     return asked.stdout;
   };
+  server.metrics = () => ask('/metrics', 'GET');
+  server.selfCheck = () => ask('/self-check', 'POST');
   try {
     server.url = await listening;
   } catch (error) {
