@@ -144,7 +144,7 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 14] = built_in![
+const BUILT_IN: [(&str, &str); 15] = built_in![
     "video-25",
     "video-200",
     "lecture-25",
