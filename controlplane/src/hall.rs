@@ -8,8 +8,8 @@ use hyper_tungstenite::tungstenite::Utf8Bytes;
 use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind};
 use saal_dataplane::link::MediaSpec;
 use saal_dataplane::sfu::transport::{Gone, TransportSpec};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::limit::{ClientAddr, Key, Table};
 use crate::media::{Media, News};
@@ -17,6 +17,7 @@ use crate::names::RoomKey;
 use crate::receipt::{Receipts, Stay};
 use crate::rooms::{Admitted, Departed, Entry, Join, Open, OpenError, Output, Pictures, Rooms, State};
 use crate::signal::message::{GoneReason, MediaState, Refused, ServerMessage};
+use crate::signal::seat::Seat;
 
 /// Rooms, their sockets and their workers.
 pub(crate) struct Hall {
@@ -38,7 +39,21 @@ struct Member {
     has_media: bool,
     /// Set when they have left: they get a receipt.
     departed: Option<Departed>,
+    seat: Place,
 }
+
+/// Where a participant's end of the conversation is.
+enum Place {
+    /// With somebody who cannot be replaced: a program, or whoever has not sat down yet.
+    Own,
+    /// With the task of a connection, which hands it over when it gets this.
+    Connected(oneshot::Sender<Successor>),
+    /// Waits for them to come back.
+    Kept(Box<Seat>),
+}
+
+/// A connection that goes on with the seat of another.
+pub(crate) type Successor = oneshot::Sender<Seat>;
 
 /// Their connection ends with this.
 struct Leaving {
@@ -121,10 +136,47 @@ impl Hall {
         let (room, participant) = (join.room, join.participant);
         let entry = self.rooms.borrow_mut().join(Instant::now(), join)?;
         let (outbox, notes) = mpsc::channel(OUTBOX_MAX);
-        let member = Member { outbox, room, has_media: false, departed: None };
+        let member = Member { outbox, room, has_media: false, departed: None, seat: Place::Own };
         self.members.borrow_mut().insert(participant, member);
         self.settle();
         Ok((entry, notes))
+    }
+
+    /// A connection carries this participant's conversation from now on; what is returned ends when another one shall.
+    pub(crate) fn sit(&self, participant: ParticipantId) -> impl Future<Output = Successor> + use<> {
+        let (replace, replaced) = oneshot::channel();
+        if let Some(member) = self.members.borrow_mut().get_mut(&participant) {
+            member.seat = Place::Connected(replace);
+        }
+        async {
+            match replaced.await {
+                Ok(successor) => successor,
+                // They have left, and their connection ends by itself.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// A connection broke: the seat waits for as long as the rooms keep the place.
+    pub(crate) fn lose(&self, now: Instant, participant: ParticipantId, heard_at: Instant, seat: Seat) {
+        if let Some(member) = self.members.borrow_mut().get_mut(&participant) {
+            member.seat = Place::Kept(Box::new(seat));
+        }
+        self.with(|rooms| rooms.lose(now, participant, heard_at));
+    }
+
+    /// The seat of somebody who is back, from wherever it is.
+    pub(crate) async fn seat(&self, participant: ParticipantId) -> Option<Seat> {
+        let place = std::mem::replace(&mut self.members.borrow_mut().get_mut(&participant)?.seat, Place::Own);
+        match place {
+            Place::Own => None,
+            Place::Kept(seat) => Some(*seat),
+            Place::Connected(replace) => {
+                let (successor, seat) = oneshot::channel();
+                replace.send(successor).ok()?;
+                seat.await.ok()
+            }
+        }
     }
 
     /// Lets the rooms do something and carries out what follows.
@@ -325,7 +377,9 @@ impl Hall {
     /// The connection ends when both planes have forgotten the participant, the receipt being its last word.
     fn dismiss(&self, participant: ParticipantId) {
         let Some(member) = self.members.borrow_mut().remove(&participant) else { return };
-        let Member { outbox, room, has_media, departed } = member;
+        let Member { outbox, room, has_media, departed, seat } = member;
+        // Whose seat is kept hears nothing more.
+        drop(seat);
         let Some(departed) = departed else { return };
         let stay = Stay { departed, left: Instant::now(), had_media: has_media };
         if has_media {
@@ -351,15 +405,11 @@ impl Hall {
     /// Whoever does not take their notes is dropped: the session ends with its channel and then leaves.
     fn pass(&self, participant: ParticipantId, note: Note) {
         let mut members = self.members.borrow_mut();
-        let Some(member) = members.get(&participant) else { return };
+        let Some(member) = members.get_mut(&participant) else { return };
         match member.outbox.try_send(note) {
             Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                // A closed channel, but a member still: `has_media` is needed when the session leaves.
-                let (closed, _) = mpsc::channel(1);
-                let Member { room, has_media, departed, .. } = *member;
-                members.insert(participant, Member { outbox: closed, room, has_media, departed });
-            }
+            // A closed channel, but a member still: `has_media` is needed when the session leaves.
+            Err(TrySendError::Full(_)) => member.outbox = mpsc::channel(1).0,
         }
     }
 }
@@ -408,6 +458,7 @@ mod tests {
         let (media, events) = Media::start(config).unwrap();
         let limits = Limits {
             waiting: Duration::from_secs(60),
+            lost: Duration::from_secs(15),
             participants_max: 10,
             rooms_max: 10,
             rooms_per_organizer_max: 10,

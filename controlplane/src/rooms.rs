@@ -6,6 +6,7 @@
 
 mod door;
 mod moderation;
+mod place;
 mod rights;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +26,7 @@ pub(crate) use rights::{Departed, Wishes};
 
 use door::Waiting;
 use moderation::RoomRules;
+use place::Presence;
 
 /// The registry.
 pub(crate) struct Rooms {
@@ -42,6 +44,8 @@ pub(crate) struct Rooms {
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) waiting: Duration,
+    /// How long a place is kept for somebody whose connection is lost.
+    pub(crate) lost: Duration,
     pub(crate) participants_max: usize,
     pub(crate) rooms_max: usize,
     pub(crate) rooms_per_organizer_max: usize,
@@ -88,6 +92,9 @@ struct Participant {
     chat: Bucket,
     /// Relayed so far; each line's number is its name.
     chat_lines: u32,
+    presence: Presence,
+    /// Of the token that brings them back; of a page only.
+    return_sha256: Option<[u8; 32]>,
 }
 
 /// What a participant has switched on.
@@ -336,8 +343,9 @@ impl Rooms {
         }
     }
 
-    /// Rooms that nobody came to in time end.
+    /// Rooms that nobody came to in time end, and so does the stay of whoever did not come back in time.
     pub(crate) fn on_timeout(&mut self, now: Instant) {
+        self.expire_places(now);
         let late = self.rooms.iter().filter(|(_, room)| room.waits_until.is_some_and(|until| until <= now));
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.destroy(id);
@@ -472,8 +480,8 @@ impl Participant {
         let (id, name, kind, organizer) = (Id(self.id), self.name.clone(), self.kind, self.organizer);
         let blocked = SourceKind::ALL.into_iter().filter(|&source| self.blocked[source as usize]);
         let blocked = blocked.map(Into::into).collect();
-        let paused = self.wishes.paused;
-        Person { id, name, kind, organizer, microphone, camera, screen, hand, blocked, paused }
+        let (paused, away) = (self.wishes.paused, self.is_away());
+        Person { id, name, kind, organizer, microphone, camera, screen, hand, blocked, paused, away }
     }
 }
 

@@ -170,6 +170,7 @@ async fn start_and_serve(config: Config, web_dir: Option<PathBuf>) -> Result<Rc<
     let site = Site::new(&config);
     let limits = rooms::Limits {
         waiting: Duration::from_secs(config.rooms.waiting_minutes * 60),
+        lost: Duration::from_secs(config.media.consent_seconds),
         participants_max: config.rooms.participants_max,
         rooms_max: config.rooms.rooms_max,
         rooms_per_organizer_max: config.rooms.rooms_per_organizer_max,

@@ -421,7 +421,7 @@ async function lastState({ page }, id, test) {
 }
 
 async function remember({ page, requests, complaints }) {
-  const seen = await page.evaluate(() => ({ ...window.seen, remote: window.saal.pc.remoteDescription.sdp }));
+  const seen = await page.evaluate(() => ({ ...window.seen, sockets: undefined, remote: window.saal.pc.remoteDescription.sdp }));
   return { ...seen, requests, complaints };
 }
 

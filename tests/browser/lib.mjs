@@ -105,7 +105,7 @@ export async function launch(name, { netns, viewport = { width: 1000, height: 64
 // Runs in the page before the page's own scripts. It keeps what the page was told and counts what it did, independently
 // of what the page says about itself, and leaves the browser's behaviour as it is but for the picture's size.
 function probe() {
-  const seen = { captures: 0, displayCaptures: 0, remoteDescriptions: 0, told: [], said: [], violations: [], iceServers: 0 };
+  const seen = { captures: 0, displayCaptures: 0, remoteDescriptions: 0, told: [], said: [], sockets: [], violations: [], iceServers: 0 };
   Object.defineProperty(window, 'seen', { value: seen });
 
   document.addEventListener('securitypolicyviolation', (event) => seen.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
@@ -142,6 +142,7 @@ function probe() {
   window.WebSocket = class extends window.WebSocket {
     constructor(...of) {
       super(...of);
+      seen.sockets.push(this);
       this.addEventListener('message', (event) => seen.told.push(String(event.data)));
     }
     send(text) {

@@ -328,17 +328,50 @@ pub(crate) const CATEGORIES: &[Category] = &[
     },
     Category {
         function: Function::Meetings,
+        name: text("Ihr Platz, wenn die Verbindung abreißt", "Your place when the connection breaks"),
+        what: text(
+            "Ob Ihre Verbindung gerade unterbrochen ist, was Sie als Letztes gehört haben, und ein Prüfwert des Tokens, mit \
+             dem nur Ihr Browser auf denselben Platz zurückkommt. Er gilt einmal und nur in diesem Raum.",
+            "Whether your connection is interrupted at the moment, what you heard last, and a hash of the token with which \
+             your browser alone comes back to the same place. It counts once and in this room only.",
+        ),
+        purpose: text(
+            "eine unterbrochene Verbindung fortsetzen, ohne dass Sie neu eintreten müssen",
+            "going on after an interruption, without entering anew",
+        ),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Room,
+        held_in: &[
+            ("controlplane/src/rooms.rs", "Participant", &["presence", "return_sha256"]),
+            ("controlplane/src/hall.rs", "Member", &["seat"]),
+            (
+                "controlplane/src/signal/seat.rs",
+                "Seat",
+                &["participant", "call", "notes", "heard", "heard_at", "is_silent"],
+            ),
+        ],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
         name: text("Chat", "Chat"),
         what: text(
-            "Ihre Nachrichten. Der Server leitet sie weiter und hebt sie nicht auf; wer später kommt, sieht frühere nicht.",
+            "Ihre Nachrichten. Der Server leitet sie weiter und hebt sie nicht auf; wer später kommt, sieht frühere nicht. \
+             Wessen Verbindung abreißt, bekommt danach, was inzwischen geschrieben wurde, solange der Platz frei gehalten \
+             wird.",
             "Your messages. The server passes them on and does not keep them; people who come later do not see earlier \
-             ones.",
+             ones. Whose connection breaks gets afterwards what was written meanwhile, as long as their place is kept.",
         ),
         purpose: text("zustellen", "delivery"),
         place: in_memory,
         kept: Kept::Delivery,
         recipients: Recipients::Room,
-        held_in: &[("controlplane/src/hall.rs", "Member", &["outbox"])],
+        held_in: &[
+            ("controlplane/src/hall.rs", "Member", &["outbox"]),
+            ("controlplane/src/signal/seat.rs", "Seat", &["said"]),
+            ("controlplane/src/signal/seat.rs", "Said", &["unconfirmed"]),
+        ],
         switches: &[],
     },
     Category {

@@ -18,6 +18,8 @@ const NOT_PERSONAL: &[Held] = &[
     ("controlplane/src/limit.rs", "Table", &["budget", "window", "window_began", "hasher_made"]),
     ("controlplane/src/limit.rs", "Connections", &["max", "per_client_max", "open"]),
     ("controlplane/src/whip.rs", "Session", &["door", "place"]),
+    ("controlplane/src/signal/seat.rs", "Seat", &["server", "room", "frames"]),
+    ("controlplane/src/signal/seat.rs", "Said", &["count", "bytes", "asked"]),
     ("controlplane/src/signal/call.rs", "Call", &["server", "room", "messages", "offers"]),
     ("controlplane/src/signal/call.rs", "Negotiated", &["port", "session", "version"]),
     (

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use saal_dataplane::id::{ParticipantId, RoomId, SourceKind};
 
+use super::place::Presence;
 use super::{CHAT_BURST, CHAT_PER_SECOND, Output, Participant, Room, Rooms, State, Wishes};
 use crate::limit::{Bucket, ClientAddr, Mark};
 use crate::password::Hash;
@@ -102,6 +103,8 @@ impl Rooms {
             blocked: [false; SourceKind::ALL.len()],
             mark,
             chat: Bucket::new(now, CHAT_BURST, CHAT_PER_SECOND),
+            presence: Presence::Here,
+            return_sha256: None,
         };
         Ok(Entry::Admitted(self.take_in(join.room, newcomer)?))
     }
@@ -155,6 +158,8 @@ impl Rooms {
                 blocked: [false; SourceKind::ALL.len()],
                 mark,
                 chat: Bucket::new(now, CHAT_BURST, CHAT_PER_SECOND),
+                presence: Presence::Here,
+                return_sha256: None,
             };
             if let Ok(admitted) = self.take_in(id, newcomer) {
                 self.outputs.push_back(Output::Admit { participant, admitted });

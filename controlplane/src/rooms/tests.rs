@@ -13,6 +13,7 @@ pub(super) const HALL: RoomId = RoomId(7);
 fn rooms() -> Rooms {
     Rooms::new(Limits {
         waiting: Duration::from_secs(600),
+        lost: Duration::from_secs(15),
         participants_max: 3,
         rooms_max: 3,
         rooms_per_organizer_max: 2,
@@ -55,7 +56,7 @@ pub(super) fn outputs(rooms: &mut Rooms) -> Vec<Output> {
     std::iter::from_fn(|| rooms.poll_output()).collect()
 }
 
-fn key(name: &str) -> RoomKey {
+pub(super) fn key(name: &str) -> RoomKey {
     RoomName::new(name).unwrap().key().clone()
 }
 

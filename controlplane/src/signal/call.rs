@@ -80,7 +80,10 @@ impl Call {
     pub(crate) fn on_message(&mut self, now: Instant, message: ClientMessage) -> Result<Next, Refused> {
         let hall = &self.server.hall;
         match message {
-            ClientMessage::Join { .. } => return Err(Refused::BadMessage),
+            // The session's own.
+            ClientMessage::Join { .. } | ClientMessage::Resume { .. } | ClientMessage::Ping {} => {
+                return Err(Refused::BadMessage);
+            }
             ClientMessage::Offer { sdp, sources } => {
                 return self.on_offer(now, &sdp, &sources);
             }

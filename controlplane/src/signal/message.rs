@@ -5,8 +5,10 @@ use std::fmt;
 use saal_dataplane::id::{ParticipantId, SourceKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::password::Password;
+use crate::random;
 
 /// What a participant says.
 #[derive(Deserialize)]
@@ -16,6 +18,13 @@ pub(crate) enum ClientMessage {
         name: String,
         password: Option<Password>,
     },
+    /// Instead of `join`, by whoever lost their connection: goes on where it broke off.
+    Resume {
+        token: Token,
+        heard: u64,
+    },
+    /// Whether anybody is there.
+    Ping {},
     Offer {
         sdp: String,
         sources: Vec<OfferedSource>,
@@ -118,6 +127,7 @@ pub(crate) struct SlotWish {
 pub(crate) enum ServerMessage {
     Welcome {
         participant: Id,
+        resume: Token,
         room: String,
         organizer: bool,
         participants: Vec<Person>,
@@ -125,6 +135,13 @@ pub(crate) enum ServerMessage {
         waiting: Vec<Waiter>,
         audio_slots: usize,
         video_slots: usize,
+    },
+    Resumed {
+        resume: Token,
+        heard: u64,
+    },
+    Pong {
+        heard: u64,
     },
     Refused {
         reason: Refused,
@@ -227,6 +244,8 @@ pub(crate) struct Person {
     /// Withheld by an organizer until it is allowed again.
     pub(crate) blocked: Vec<Source>,
     pub(crate) paused: bool,
+    /// Their connection is interrupted; they may come back.
+    pub(crate) away: bool,
 }
 
 /// All that the control plane holds on the participant who asks. The media plane's part (address, keys, buffers) is not
@@ -399,6 +418,38 @@ impl From<SourceKind> for Source {
     }
 }
 
+/// What brings a participant back to their place. Shown to nobody but them.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Token(Zeroizing<String>);
+
+impl Token {
+    pub(crate) fn new() -> Token {
+        Token(random::token())
+    }
+
+    pub(crate) fn sha256(&self) -> [u8; 32] {
+        random::sha256(self.0.as_bytes())
+    }
+}
+
+impl Serialize for Token {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Token, D::Error> {
+        String::deserialize(deserializer).map(|text| Token(Zeroizing::new(text)))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(redacted)")
+    }
+}
+
 /// A participant's id as 16 hex digits: JavaScript numbers cannot hold 64 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Id(pub(crate) ParticipantId);
@@ -437,6 +488,8 @@ mod tests {
         for text in [
             r#"{"type":"join","name":"Ada"}"#,
             r#"{"type":"join","name":"Ada","password":"x"}"#,
+            r#"{"type":"resume","token":"x","heard":7}"#,
+            r#"{"type":"ping"}"#,
             r#"{"type":"offer","sdp":"v=0","sources":[{"mid":"0","source":"microphone"}]}"#,
             r#"{"type":"state","microphone":true,"camera":false,"screen":false,"hand":false}"#,
             r#"{"type":"view","slots":[{"slot":"5","participant":"00000000000000ff","source":"camera","height":360}]}"#,
@@ -467,6 +520,8 @@ mod tests {
     fn unknown_and_duplicate_fields_are_refused() {
         for text in [
             r#"{"type":"leave","x":1}"#,
+            r#"{"type":"resume","token":"x"}"#,
+            r#"{"type":"resume","token":"x","heard":-1}"#,
             r#"{"type":"leave","type":"leave"}"#,
             r#"{"type":"chat","text":"a","text":"b"}"#,
             r#"{"type":"chat","text":"a","x":1}"#,

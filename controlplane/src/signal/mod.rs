@@ -2,5 +2,6 @@
 
 mod call;
 pub(crate) mod message;
+pub(crate) mod seat;
 pub(crate) mod session;
 pub(crate) mod socket;

@@ -4,20 +4,23 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hyper_tungstenite::HyperWebsocket;
+use hyper_tungstenite::tungstenite::error::ProtocolError;
+use hyper_tungstenite::tungstenite::protocol::CloseFrame;
+use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use hyper_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use saal_dataplane::id::{ParticipantId, RoomId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use super::call::{Call, Next, message_budget};
-use super::message::{ClientMessage, Id, Kind, Refused, ServerMessage, from_object};
+use super::message::{ClientMessage, Kind, Refused, ServerMessage, Token, from_object};
+use super::seat::{Heard, Seat};
 use super::socket::Socket;
-use crate::hall::{Note, text_of};
-use crate::limit::{Bucket, ClientAddr};
+use crate::hall::{Note, Successor, text_of};
+use crate::limit::ClientAddr;
 use crate::names::{self, RoomName};
 use crate::password::{Hash, Password};
 use crate::random;
-use crate::rooms::{Admitted, Entry, Join};
+use crate::rooms::{Entry, Join};
 use crate::server::Server;
 
 /// Who is at the other end.
@@ -27,10 +30,17 @@ pub(crate) struct Visitor {
     pub(crate) room: RoomName,
 }
 
-/// However a conversation ends, a panic included, its participant leaves.
+/// However a conversation ends, a panic included, its participant leaves, unless another connection goes on with it.
 struct Stay<'a> {
     server: &'a Server,
     participant: ParticipantId,
+}
+
+impl Stay<'_> {
+    /// The participant stays.
+    fn go_on(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl Drop for Stay<'_> {
@@ -39,20 +49,31 @@ impl Drop for Stay<'_> {
     }
 }
 
+/// How somebody begins: anew, or where they broke off.
+enum First {
+    Join { name: String, password: Password },
+    Resume { token: Token, heard: u64 },
+}
+
 /// Why a conversation is over.
 enum End {
     /// The other side has gone or will hear nothing more.
     Quiet,
+    /// The connection broke; they may come back.
+    Lost,
+    /// They are back on another connection already, which waits for the seat.
+    Replaced(Successor),
     /// They have said goodbye and listen for the receipt.
-    Left(mpsc::Receiver<Note>),
+    Left,
     Refused(Refused),
 }
 
 /// A browser joins as soon as the socket is open; its user has typed the name before.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// A dead peer is noticed after three missed pings.
+/// A dead peer is noticed after three missed pings, and the others see after the first that something is wrong.
 const PING_EVERY: Duration = Duration::from_secs(5);
+const SILENT_AFTER: Duration = Duration::from_secs(6);
 const SILENT_FOR_MAX: Duration = Duration::from_secs(15);
 
 /// A peer that does not read is not written to for longer than this.
@@ -64,134 +85,110 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 /// Both planes erase within a turn; whoever waits longer for their receipt goes without.
 const RECEIPT_WITHIN: Duration = Duration::from_secs(1);
 
+/// The task of the connection before is on this thread and hands over in its next turn.
+const SEAT_WITHIN: Duration = Duration::from_secs(1);
+
 pub(crate) async fn run(server: Rc<Server>, websocket: HyperWebsocket, visitor: Visitor) {
     let Ok(Ok(stream)) = timeout(JOIN_WITHIN, websocket).await else { return };
     let mut socket = Socket::new(stream).await;
-    let participant = ParticipantId(random::u64());
-    let stay = Stay { server: &server, participant };
-    let end = converse(&server, &mut socket, visitor, participant).await;
-    drop(stay);
-    match end {
-        End::Quiet => {}
-        End::Left(notes) => {
-            if let Ok(Some(receipt)) = timeout(RECEIPT_WITHIN, receipt(notes)).await {
-                let _ = send(&mut socket, Message::Text(receipt)).await;
-            }
-        }
-        End::Refused(reason) => {
-            server.hall.on_refused(reason);
-            let _ = send(&mut socket, Message::Text(text_of(&ServerMessage::Refused { reason }))).await;
-        }
+    let last_word = converse(&server, &mut socket, visitor).await;
+    if let Some(text) = last_word {
+        let _ = send(&mut socket, Message::Text(text)).await;
     }
     let _ = timeout(GOODBYE_WITHIN, socket.close()).await;
 }
 
-async fn converse(
-    server: &Rc<Server>,
-    socket: &mut Socket,
-    visitor: Visitor,
-    participant: ParticipantId,
-) -> End {
-    let joined = match timeout(JOIN_WITHIN, first_message(socket)).await {
-        Ok(Ok((name, password))) => admit(server, &visitor, participant, name, password).await,
-        Ok(Err(end)) => return end,
-        Err(_) => return End::Refused(Refused::BadMessage),
+/// The last word, if there is one.
+async fn converse(server: &Rc<Server>, socket: &mut Socket, visitor: Visitor) -> Option<Utf8Bytes> {
+    let refuse = |reason| {
+        server.hall.on_refused(reason);
+        Some(text_of(&ServerMessage::Refused { reason }))
     };
-    let (room, entry, notes) = match joined {
-        Ok(joined) => joined,
-        Err(reason) => return End::Refused(reason),
+    let participant = ParticipantId(random::u64());
+    let begun = match timeout(JOIN_WITHIN, first_message(socket)).await {
+        Ok(Ok(First::Join { name, password })) => {
+            let stay = Stay { server, participant };
+            let admitted = admit(server, &visitor, participant, name, password).await;
+            admitted.map(|(room, entry, notes)| {
+                let mut seat = Seat::new(server.clone(), room, participant, notes);
+                let first = seat.take(entry);
+                (stay, seat, vec![first])
+            })
+        }
+        Ok(Ok(First::Resume { token, heard })) => resume(server, &visitor, &token, heard).await,
+        Ok(Err(Some(reason))) => return refuse(reason),
+        Ok(Err(None)) => return None,
+        Err(_) => return refuse(Refused::BadMessage),
     };
     // The address was for counting failures; from here on there is a name beside which it must not stand.
     drop(visitor);
-    let mut place = Place { server, room, participant, call: None, frames: message_budget(Instant::now()) };
-    let first = match entry {
-        Entry::Admitted(admitted) => place.enter(admitted),
-        Entry::Waits => ServerMessage::Waiting {},
+    let (stay, mut seat, first) = match begun {
+        Ok(begun) => begun,
+        Err(reason) => return refuse(reason),
     };
-    if send(socket, Message::Text(text_of(&first))).await.is_err() {
-        return End::Quiet;
+    let replaced = server.hall.sit(stay.participant);
+    let end = tokio::select! {
+        biased;
+        successor = replaced => End::Replaced(successor),
+        end = talk(socket, &mut seat, first) => end,
+    };
+    match end {
+        End::Quiet => None,
+        End::Lost => {
+            let (participant, heard_at) = (stay.participant, seat.heard_at);
+            server.hall.lose(Instant::now(), participant, heard_at, seat);
+            stay.go_on();
+            None
+        }
+        End::Replaced(successor) => {
+            // One that has gone again meanwhile gives it back, and the participant leaves.
+            if successor.send(seat).is_ok() {
+                stay.go_on();
+            }
+            None
+        }
+        End::Left => {
+            drop(stay);
+            timeout(RECEIPT_WITHIN, seat.receipt()).await.ok().flatten()
+        }
+        End::Refused(reason) => refuse(reason),
     }
-    talk(socket, place, notes).await
 }
 
-/// Where a visitor is: in the lobby, or in the call.
-struct Place<'a> {
+/// Goes on with the seat of somebody whose connection broke, or breaks without the server having noticed yet.
+async fn resume<'a>(
     server: &'a Rc<Server>,
-    room: RoomId,
-    participant: ParticipantId,
-    /// `None` in the lobby.
-    call: Option<Call>,
-    /// In the lobby.
-    frames: Bucket,
+    visitor: &Visitor,
+    token: &Token,
+    heard: u64,
+) -> Result<(Stay<'a>, Seat, Vec<Utf8Bytes>), Refused> {
+    let hall = &server.hall;
+    let sha256 = token.sha256();
+    let participant =
+        hall.with(|rooms| rooms.resume(visitor.room.key(), &sha256)).ok_or(Refused::NotAdmitted)?;
+    let stay = Stay { server, participant };
+    let seat = timeout(SEAT_WITHIN, hall.seat(participant)).await.ok().flatten();
+    let mut seat = seat.ok_or(Refused::NotAdmitted)?;
+    let missed = seat.go_on(Instant::now(), heard).ok_or(Refused::NotAdmitted)?;
+    Ok((stay, seat, missed))
 }
 
-impl Place<'_> {
-    fn enter(&mut self, admitted: Admitted) -> ServerMessage {
-        self.call = Some(Call::new(self.server.clone(), self.room, self.participant));
-        ServerMessage::Welcome {
-            participant: Id(self.participant),
-            room: admitted.room_name,
-            organizer: admitted.organizer,
-            participants: admitted.others,
-            rules: admitted.rules,
-            waiting: admitted.waiting,
-            audio_slots: self.server.config.rooms.audio_slots,
-            video_slots: self.server.config.rooms.video_slots,
-        }
-    }
-
-    fn on_note(&mut self, note: Note) -> Option<Message> {
-        let text = match note {
-            Note::Say(text) | Note::Receipt(text) => text,
-            Note::Admitted(admitted) => text_of(&self.enter(*admitted)),
-            Note::SlotShows { slot, source } => text_of(&self.call.as_ref()?.slot_shows(slot, source)?),
-            // For viewers only.
-            Note::Publish { .. } => return None,
-        };
-        Some(Message::Text(text))
-    }
-
-    fn may_speak(&mut self, now: Instant) -> bool {
-        match &mut self.call {
-            Some(call) => call.may_speak(now),
-            None => self.frames.take(now),
-        }
-    }
-
-    /// In the lobby there is nothing to say but goodbye.
-    fn on_message(&mut self, now: Instant, message: ClientMessage) -> Result<Next, Refused> {
-        match (&mut self.call, message) {
-            (Some(call), message) => call.on_message(now, message),
-            (None, ClientMessage::Leave {}) => Ok(Next::Leave),
-            (None, _) => Err(Refused::BadMessage),
-        }
-    }
-}
-
-/// The last note to somebody who has left; what was on its way to them before is not said any more.
-async fn receipt(mut notes: mpsc::Receiver<Note>) -> Option<Utf8Bytes> {
-    while let Some(note) = notes.recv().await {
-        if let Note::Receipt(text) = note {
-            return Some(text);
-        }
-    }
-    None
-}
-
-async fn first_message(socket: &mut Socket) -> Result<(String, Password), End> {
+/// An error without a reason: they have gone.
+async fn first_message(socket: &mut Socket) -> Result<First, Option<Refused>> {
     loop {
         let text = match socket.next().await {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_))) => {
-                return Err(End::Refused(Refused::BadMessage));
+            Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_))) => return Err(Some(Refused::BadMessage)),
+            Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return Err(None),
+        };
+        return match from_object(text.as_bytes()) {
+            Some(ClientMessage::Join { name, password }) => {
+                Ok(First::Join { name, password: password.unwrap_or_else(|| Password::new("")) })
             }
-            Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return Err(End::Quiet),
+            Some(ClientMessage::Resume { token, heard }) => Ok(First::Resume { token, heard }),
+            Some(_) | None => Err(Some(Refused::BadMessage)),
         };
-        let Some(ClientMessage::Join { name, password }) = from_object(text.as_bytes()) else {
-            return Err(End::Refused(Refused::BadMessage));
-        };
-        return Ok((name, password.unwrap_or_else(|| Password::new(""))));
     }
 }
 
@@ -247,25 +244,38 @@ async fn stranger(
     })
 }
 
-async fn talk(socket: &mut Socket, mut place: Place<'_>, mut notes: mpsc::Receiver<Note>) -> End {
-    let mut heard_at = Instant::now();
-    let mut ping = tokio::time::interval(PING_EVERY);
+/// May be dropped while it waits: what has been taken from the seat is in what it said.
+async fn talk(socket: &mut Socket, seat: &mut Seat, first: Vec<Utf8Bytes>) -> End {
+    for text in first {
+        if send(socket, Message::Text(text)).await.is_err() {
+            return End::Lost;
+        }
+    }
+    // The welcome to a large room is long, and forgotten as soon as it is known to have arrived.
+    if send(socket, seat.said.ping()).await.is_err() {
+        return End::Lost;
+    }
+    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let answer = tokio::select! {
-            note = notes.recv() => match note {
-                Some(note) => place.on_note(note),
+            note = seat.next_note() => match note {
+                Some(note) => seat.on_note(note).map(Message::Text),
                 None => return End::Quiet,
             },
             _ = ping.tick() => {
-                if heard_at.elapsed() > SILENT_FOR_MAX {
+                let silent_for = seat.heard_at.elapsed();
+                if silent_for > SILENT_FOR_MAX {
                     return End::Quiet;
                 }
-                Some(Message::Ping(Default::default()))
+                if silent_for > SILENT_AFTER {
+                    seat.set_silent(true);
+                }
+                Some(seat.said.ping())
             }
             frame = socket.next() => {
-                heard_at = Instant::now();
-                if !place.may_speak(heard_at) {
+                let now = Instant::now();
+                if !seat.on_frame(now) {
                     return End::Refused(Refused::TooManyAttempts);
                 }
                 match frame {
@@ -273,27 +283,44 @@ async fn talk(socket: &mut Socket, mut place: Place<'_>, mut notes: mpsc::Receiv
                         let Some(message) = from_object(text.as_bytes()) else {
                             return End::Refused(Refused::BadMessage);
                         };
-                        match place.on_message(heard_at, message) {
-                            Ok(Next::Answer(message)) => Some(Message::Text(text_of(&message))),
-                            Ok(Next::GoOn) => None,
-                            Ok(Next::Leave) => return End::Left(notes),
+                        match seat.on_message(now, message) {
+                            Ok(Heard::Answer(text)) => Some(Message::Text(text)),
+                            Ok(Heard::GoOn) => None,
+                            Ok(Heard::Leave) => return End::Left,
                             Err(reason) => return End::Refused(reason),
                         }
                     }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => None,
+                    Some(Ok(Message::Pong(payload))) => {
+                        seat.said.on_pong(&payload);
+                        None
+                    }
+                    Some(Ok(Message::Ping(_))) => None,
                     Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_))) => {
                         return End::Refused(Refused::BadMessage);
                     }
-                    Some(Ok(Message::Close(_) | Message::Frame(_)) | Err(_)) | None => return End::Quiet,
+                    Some(Ok(Message::Close(why))) => return if is_goodbye(why.as_ref()) { End::Quiet } else { End::Lost },
+                    // Nobody said goodbye.
+                    Some(Err(Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) | None => {
+                        return End::Lost;
+                    }
+                    Some(Ok(Message::Frame(_)) | Err(_)) => return End::Quiet,
                 }
             }
         };
         if let Some(message) = answer
             && send(socket, message).await.is_err()
         {
-            return End::Quiet;
+            return End::Lost;
+        }
+        if seat.said.is_worth_a_ping() && send(socket, seat.said.ping()).await.is_err() {
+            return End::Lost;
         }
     }
+}
+
+/// A page that is closed or left says so; one that gives up a broken connection to begin another uses a code of its own.
+fn is_goodbye(why: Option<&CloseFrame>) -> bool {
+    why.is_none_or(|frame| matches!(frame.code, CloseCode::Normal | CloseCode::Away | CloseCode::Status))
 }
 
 /// An error also when the peer does not read.

@@ -11,6 +11,7 @@ const diagnostics = { pc: null, setRemoteDescriptions: 0 };
 Object.assign(window, { saal: diagnostics });
 
 const PHONE = '(max-width: 640px), (max-height: 480px)';
+const LOOK_MS = 200;
 const AUDIO_SLOTS = 3;
 const VIDEO_SLOTS = 9;
 const VIDEO_SLOTS_PHONE = 4;
@@ -107,6 +108,8 @@ export class Call {
     this.#negotiating = false;
   }
 
+  get isNegotiating() { return this.#negotiating; }
+
   /**
    * One change of a sender after the other, so that the last word wins.
    * @param {Source} source
@@ -133,6 +136,29 @@ export class Call {
       if (typeof address === 'string' && !address.endsWith('.local')) return address;
     }
     return null;
+  }
+
+  /**
+   * Whether anything of the server's arrives within this time.
+   * @param {number} withinMs
+   */
+  async flows(withinMs) {
+    const until = performance.now() + withinMs;
+    const before = await this.#arrived();
+    while (performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      if (this.#pc.connectionState === 'connected' && await this.#arrived() > before) return true;
+    }
+    return false;
+  }
+
+  /** Bytes of media and answers to checks so far. */
+  async #arrived() {
+    let sum = 0;
+    for (const pair of (await this.#pc.getStats()).values()) {
+      if (pair.type === 'candidate-pair') sum += (pair.bytesReceived ?? 0) + (pair.responsesReceived ?? 0);
+    }
+    return sum;
   }
 
   /** To be called from a click when the browser held the sound back. */

@@ -21,6 +21,7 @@ import { Toolbar } from './toolbar.js';
 const TELL_UP_TO = 12; // in a large room joining and leaving is no news
 const RENDER_STEP_MS = 50;
 const CONNECTING_SILENT_MS = 2_000;
+const INTERRUPTED_SILENT_MS = 800;
 const THIS_COMPUTER = new Set(['localhost', '127.0.0.1', '[::1]']);
 
 export class CallPage {
@@ -167,7 +168,11 @@ export class CallPage {
           if (this.#conference.status === 'connecting') this.#notices.bar('connection', { text: 'call.connecting' });
         }, CONNECTING_SILENT_MS);
         return;
-      case 'interrupted': return this.#notices.bar('connection', { text: 'call.reconnecting', tone: 'warning' });
+      case 'interrupted':
+        setTimeout(() => { // nor does a hiccup
+          if (this.#conference.status === 'interrupted') this.#notices.bar('connection', { text: 'call.reconnecting' });
+        }, INTERRUPTED_SILENT_MS);
+        return;
       case 'blocked': return this.#notices.bar('connection', { text: THIS_COMPUTER.has(location.hostname) ? 'call.blocked.local' : 'call.blocked', tone: 'warning', actions: [retry] });
       case 'lost': return this.#notices.bar('connection', { text: 'call.lost', tone: 'warning', actions: [retry, leave] });
       case 'waiting': return this.#notices.bar('connection', { text: 'call.waiting', actions: [leave] });

@@ -33,7 +33,9 @@ import { assign, videoKey } from './slots.js';
 const ANSWER_MS = 3_000;
 const ENTER_MS = 8_000; // a network that is gone answers nothing at all
 const CONNECT_MS = 10_000;
-const INTERRUPTED_MS = 3_000;
+const INTERRUPTED_MS = 1_500;
+/** A working path brings something within this: media, or the answer to a check. */
+const FLOWS_MS = 2_800;
 const VIEW_DEBOUNCE_MS = 150;
 const RETRIES_MS = [300, 1_000, 2_000, 4_000, 8_000, 15_000];
 
@@ -85,6 +87,8 @@ export class Conference {
   #mediaTimer = 0;
   #left = false;
   #coming = false;
+  /** Signalling is interrupted; it comes back by itself, or the stay is over. */
+  #lost = false;
   #objects = false;
   /** @type {((data: import('./signalling.js').Record | null) => void)[]} */
   #askers = [];
@@ -98,7 +102,7 @@ export class Conference {
     this.#password = password;
     this.#devices = devices;
     this.#on = on;
-    this.me = { id: '', name, kind: 'person', organizer: false, microphone: false, camera: false, screen: false, hand: false, blocked: [], paused: false };
+    this.me = { id: '', name, kind: 'person', organizer: false, microphone: false, camera: false, screen: false, hand: false, blocked: [], paused: false, away: false };
     devices.addEventListener('change', () => this.#publish());
   }
 
@@ -129,6 +133,8 @@ export class Conference {
             this.#onMessage(message);
           }
         },
+        onLost: () => { if (this.#signalling === signalling) this.#onLost(); },
+        onBack: () => { if (this.#signalling === signalling) void this.#onBack(); },
         onClose: () => {
           clearTimeout(late);
           resolve('unreachable');
@@ -267,7 +273,21 @@ export class Conference {
     return await told ?? null;
   }
 
-  /** Joins again after a break, as a new participant: ids and connections are valid for one stay only. */
+  #onLost() {
+    this.#lost = true;
+    this.#setStatus('interrupted');
+  }
+
+  /** The same stay goes on. Media does too, on the path that it had, or on a new one. */
+  async #onBack() {
+    this.#lost = false;
+    const call = this.#call;
+    if (!call) return this.#setStatus('waiting');
+    if (!call.isNegotiating && !await call.flows(FLOWS_MS) && this.#call === call && !this.#lost) return this.#restartMedia();
+    if (call.state === 'connected') this.#onMediaState('connected');
+  }
+
+  /** Enters again when the place is gone, as a new participant: ids and connections are valid for one stay only. */
   async comeBack() {
     if (this.#left || this.#coming) return;
     this.#coming = true;
@@ -294,6 +314,7 @@ export class Conference {
     this.#call?.close();
     this.#signalling = null;
     this.#call = null;
+    this.#lost = false;
     this.#shown.clear();
     this.#wished.clear();
     this.speakers = [];
@@ -470,9 +491,10 @@ export class Conference {
   #onMediaState(state) {
     if (state === 'connected') {
       clearTimeout(this.#mediaTimer);
-      this.#setStatus('connected');
+      if (!this.#lost) this.#setStatus('connected');
     } else if (state === 'disconnected') {
       this.#setStatus('interrupted');
+      this.#signalling?.check();
       clearTimeout(this.#mediaTimer);
       this.#mediaTimer = window.setTimeout(() => this.#restartMedia(), INTERRUPTED_MS);
     } else if (state === 'failed') {
@@ -485,8 +507,18 @@ export class Conference {
     clearTimeout(this.#mediaTimer);
     const before = this.status;
     if (before === 'blocked' || before === 'connecting') return this.#setStatus('blocked');
+    this.#setStatus('interrupted');
+    // Without a network there is nothing to look for a path in; #onBack looks again.
+    if (this.#lost) return;
     this.#mediaTimer = window.setTimeout(() => void this.comeBack(), CONNECT_MS);
     void this.#offer({ iceRestart: true });
+    void this.#untilItFlows();
+  }
+
+  /** A path that was found before the old one was given up changes no state. */
+  async #untilItFlows() {
+    const call = this.#call;
+    if (await call?.flows(CONNECT_MS) && this.#call === call && !call?.isNegotiating) this.#onMediaState('connected');
   }
 
   /** @param {Status} status */

@@ -58,6 +58,7 @@ function describe(person, self) {
   const roles = [self ? t('people.you') : '', person.organizer ? t('people.organizer') : ''].filter(Boolean).join(' · ');
   const marks = [
     person.paused ? state('pause', t('people.paused'), 'is-off') : null,
+    person.away ? state('reconnect', t('tile.away'), 'is-off') : null,
     person.hand ? state('hand', t('tile.hand'), 'is-hand') : null,
     person.blocked.length > 0 ? state('lock', t('people.blocked'), 'is-off') : null,
     ...person.kind === 'viewer' ? [] : [

@@ -1,6 +1,9 @@
-// The only file that knows the protocol (docs/protocol.md): REST for accounts and rooms, one WebSocket for a call.
+// The only file that knows the messages of the protocol (docs/protocol.md): REST for accounts and rooms, one WebSocket
+// for a call.
 
-/** @typedef {{ id: string, name: string, kind: 'person' | 'stream' | 'viewer', organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean, blocked: Source[], paused: boolean }} Participant */
+import { Line } from './line.js';
+
+/** @typedef {{ id: string, name: string, kind: 'person' | 'stream' | 'viewer', organizer: boolean, microphone: boolean, camera: boolean, screen: boolean, hand: boolean, blocked: Source[], paused: boolean, away: boolean }} Participant away: their connection is interrupted */
 /** @typedef {{ microphone: boolean, camera: boolean, screen: boolean, hand: boolean }} OwnState */
 /** @typedef {'microphone' | 'camera' | 'screen'} Source */
 /** @typedef {{ mid: string, source: Source }} SourceLine */
@@ -41,7 +44,7 @@
 /** @typedef {'consent-expired' | 'close-notify' | 'handshake-failed' | 'fingerprint-mismatch'} MediaLoss */
 
 /**
- * @typedef {{ type: 'welcome', participant: string, room: string, organizer: boolean, participants: Participant[], rules: Rules, waiting: Waiter[], audio_slots: number, video_slots: number }} Welcome
+ * @typedef {{ type: 'welcome', participant: string, resume: string, room: string, organizer: boolean, participants: Participant[], rules: Rules, waiting: Waiter[], audio_slots: number, video_slots: number }} Welcome
  * @typedef {Welcome
  *   | { type: 'refused', reason: Refusal }
  *   | { type: 'waiting' }
@@ -67,10 +70,9 @@
 /** As long as the server waits for its media plane to erase a participant. */
 const FAREWELL_MS = 1_000;
 
-/** One participant's WebSocket: join first, then anything else. */
+/** What one participant says and hears. */
 export class Signalling {
-  /** @type {WebSocket} */
-  #socket;
+  #line;
   #closing = false;
   /** @type {(receipt: Receipt | null) => void} */
   #onReceipt = () => {};
@@ -80,22 +82,28 @@ export class Signalling {
   /**
    * @param {string} room
    * @param {{ name: string, password: string | null }} join
-   * @param {{ onMessage: (message: ServerMessage) => void, onClose: () => void }} on onClose: only when nobody here asked for it
+   * @param {{ onMessage: (message: ServerMessage) => void, onLost: () => void, onBack: () => void, onClose: () => void }} on onLost: the
+   *   connection broke and is being repaired; onClose: it is over, and nobody here asked for it
    */
   constructor(room, join, on) {
     const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
-    this.#socket = new WebSocket(`${scheme}//${location.host}/api/v1/rooms/${encodeURIComponent(room)}/ws`);
-    this.#socket.onopen = () => this.#send({ type: 'join', name: join.name, ...(join.password === null ? {} : { password: join.password }) });
-    this.#socket.onmessage = (event) => {
-      const message = JSON.parse(event.data);
-      if (message.type === 'receipt') this.#onReceipt({ receipt: message.receipt, signature: message.signature });
-      else if (!this.#closing) on.onMessage(message);
-    };
-    this.#socket.onclose = () => {
-      this.#onReceipt(null);
-      if (!this.#closing) on.onClose();
-    };
+    const first = { type: 'join', name: join.name, ...(join.password === null ? {} : { password: join.password }) };
+    this.#line = new Line(`${scheme}//${location.host}/api/v1/rooms/${encodeURIComponent(room)}/ws`, first, {
+      onMessage: (message) => {
+        if (message.type === 'receipt') this.#onReceipt({ receipt: message.receipt, signature: message.signature });
+        else if (!this.#closing) on.onMessage(message);
+      },
+      onLost: () => { if (!this.#closing) on.onLost(); },
+      onBack: () => { if (!this.#closing) on.onBack(); },
+      onClose: () => {
+        this.#onReceipt(null);
+        if (!this.#closing) on.onClose();
+      },
+    });
   }
+
+  /** The network may be another one. */
+  check() { this.#line.check(); }
 
   /** @param {string} sdp @param {SourceLine[]} sources */
   offer(sdp, sources) { this.#send({ type: 'offer', sdp, sources }); }
@@ -152,22 +160,20 @@ export class Signalling {
    */
   async leave() {
     this.#closing = true;
-    if (this.#socket.readyState === WebSocket.CONNECTING) this.#socket.close();
     this.#send({ type: 'leave' });
+    this.#line.end();
     const receipt = await Promise.race([this.#receipt, /** @type {Promise<null>} */ (new Promise((resolve) => setTimeout(() => resolve(null), FAREWELL_MS)))]);
-    this.#socket.close();
+    this.#line.close();
     return receipt;
   }
 
   close() {
     this.#closing = true;
-    this.#socket.close();
+    this.#line.close();
   }
 
-  /** @param {object} message */
-  #send(message) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
-  }
+  /** @param {import('./line.js').Message} message */
+  #send(message) { this.#line.send(message); }
 }
 
 /** @typedef {'wrong-credentials' | 'too-many-attempts' | 'sign-in' | 'name-taken' | 'bad-name' | 'bad-password' | 'busy' | 'no-room' | 'not-stored' | 'unreadable' | 'unreachable' | 'unknown'} ErrorCode */

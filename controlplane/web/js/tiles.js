@@ -57,6 +57,8 @@ export class Tile {
     this.hand = el('span', { class: 'tile-hand', role: 'img', hidden: true });
     this.pausedWords = el('span', {});
     this.paused = el('div', { class: 'tile-paused', hidden: true }, icon('pause'), this.pausedWords);
+    this.awayWords = el('span', {});
+    this.away = el('div', { class: 'tile-away', hidden: true }, icon('reconnect'), this.awayWords);
     this.pin = el('button', { type: 'button', class: 'tile-pin', 'aria-pressed': 'false' });
     setIcon(this.muted, 'mic-off');
     setIcon(this.speaking, 'speaking');
@@ -68,7 +70,7 @@ export class Tile {
       'data-participant': participant,
       'data-self': self,
       role: 'group',
-    }, this.avatarPlace, this.video, this.paused, this.hand, el('div', { class: 'plate' }, this.muted, this.speaking, this.name), this.pin);
+    }, this.avatarPlace, this.video, this.paused, this.away, this.hand, el('div', { class: 'plate' }, this.muted, this.speaking, this.name), this.pin);
     this.root.addEventListener('click', onPin); // the pin button inside is the way for keyboards
   }
 
@@ -85,6 +87,9 @@ export class Tile {
     this.paused.hidden = !person.paused;
     setText(this.pausedWords, t(this.self ? 'tile.paused.self' : 'tile.paused'));
     this.root.classList.toggle('is-paused', person.paused);
+    this.away.hidden = !person.away;
+    setText(this.awayWords, t('tile.away'));
+    this.root.classList.toggle('is-away', person.away);
     this.muted.setAttribute('aria-label', t('tile.muted'));
     this.speaking.hidden = screen || !speaking;
     this.speaking.setAttribute('aria-label', t('tile.speaking'));

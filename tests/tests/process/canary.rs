@@ -88,30 +88,46 @@ impl Watched {
 
 /// A request or a message of which the server has read the first part only, so that what is in it can be seen there.
 struct Half {
-    wire: Wire,
+    carrier: Carrier,
     rest: Vec<u8>,
+}
+
+enum Carrier {
+    Wire(Wire),
+    Line(Line),
+}
+
+impl Carrier {
+    fn wire(&mut self) -> &mut Wire {
+        match self {
+            Carrier::Wire(wire) => wire,
+            Carrier::Line(line) => line.wire(),
+        }
+    }
 }
 
 impl Half {
     fn request(wire: Wire, head: &str) -> Half {
-        Half::send(wire, head.as_bytes())
+        Half::send(Carrier::Wire(wire), head.as_bytes())
     }
 
     fn message(line: Line, message: &Value) -> Half {
-        Half::send(line.into_wire(), &frame(&message.to_string()))
+        Half::send(Carrier::Line(line), &frame(&message.to_string()))
     }
 
-    fn send(mut wire: Wire, bytes: &[u8]) -> Half {
+    fn send(mut carrier: Carrier, bytes: &[u8]) -> Half {
         let (first, rest) = bytes.split_at(bytes.len() - 2);
+        let wire = carrier.wire();
         wire.write_all(first).and_then(|()| wire.flush()).expect("the server reads");
-        Half { wire, rest: rest.to_vec() }
+        Half { carrier, rest: rest.to_vec() }
     }
 
     fn finish(mut self) {
-        self.wire.write_all(&self.rest).and_then(|()| self.wire.flush()).expect("the server reads");
-        let _ = self.wire.tcp().set_read_timeout(Some(Duration::from_secs(1)));
+        let wire = self.carrier.wire();
+        wire.write_all(&self.rest).and_then(|()| wire.flush()).expect("the server reads");
+        let _ = wire.tcp().set_read_timeout(Some(Duration::from_secs(1)));
         // Whatever it answers, if it does.
-        let _ = self.wire.read(&mut [0; 4096]);
+        let _ = wire.read(&mut [0; 4096]);
     }
 }
 
@@ -261,6 +277,7 @@ fn nothing_is_left_in_memory(io: &str, encrypted: bool, seed: u64) {
         watched.add(format!("ICE password for {whose}"), &person.remote.pwd);
         watched.add(format!("{whose} own ufrag"), &person.ufrag);
         watched.add(format!("{whose} id"), &person.id);
+        watched.add(format!("{whose} way back"), person.token.as_str().expect("text"));
         for (nth, secret) in person.secure.secrets().iter().enumerate() {
             watched.add(format!("{whose} secret {nth}"), secret);
             // As a number.

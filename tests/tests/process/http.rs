@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::HandshakeError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use crate::server::{SOON, Server};
@@ -180,6 +182,7 @@ impl Server {
 }
 
 /// One participant's WebSocket.
+/// One that is dropped says goodbye, as the browser does for a page that is closed.
 pub(crate) struct Line(WebSocket<Wire>);
 
 impl Line {
@@ -231,9 +234,29 @@ impl Line {
         let _ = self.0.send(Message::text(text));
     }
 
+    /// Goes on in this room where another line broke off, with the token of the last `welcome` or `resumed`.
+    pub(crate) fn resume(server: &Server, room: &str, token: &Value, heard: u64) -> Line {
+        let mut line = Line::open(server, room);
+        line.say(&json!({"type": "resume", "token": token, "heard": heard}));
+        line
+    }
+
+    /// The network is gone: nobody says goodbye.
+    pub(crate) fn lose(self) {
+        self.0.get_ref().tcp().shutdown(std::net::Shutdown::Both).expect("it was connected");
+    }
+
+    /// Given up by the page, for another one.
+    pub(crate) fn abandon(mut self) {
+        let why = CloseFrame { code: CloseCode::Library(4000), reason: "".into() };
+        self.0.close(Some(why)).expect("it was open");
+        self.0.flush().expect("it was open");
+        self.hear_out();
+    }
+
     /// The connection below, to send half a message.
-    pub(crate) fn into_wire(self) -> Wire {
-        self.0.into_inner()
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        self.0.get_mut()
     }
 
     /// The next message; `None` when the server has ended the connection.
@@ -283,5 +306,16 @@ impl Line {
     /// Everything until the server ends the connection.
     pub(crate) fn hear_out(&mut self) -> Vec<Value> {
         std::iter::from_fn(|| self.hear()).collect()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // One that is closed already says nothing.
+        let why = CloseFrame { code: CloseCode::Away, reason: "".into() };
+        if self.0.close(Some(why)).is_ok() {
+            // Unread input at close would make the kernel reset the connection, and the goodbye could be lost.
+            let _ = io::copy(self.0.get_mut(), &mut io::sink());
+        }
     }
 }

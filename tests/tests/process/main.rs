@@ -7,6 +7,7 @@ mod join;
 mod memory;
 mod notice;
 mod person;
+mod resume;
 mod rights;
 mod rules;
 mod server;
@@ -421,10 +422,10 @@ fn participants_hear_of_each_other_and_of_nothing_else() {
     assert_eq!(own["participants"][0]["name"], "Ada");
     let fields = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());
     let joined = ada.hear_type("joined");
-    let all =
-        ["blocked", "camera", "hand", "id", "kind", "microphone", "name", "organizer", "paused", "screen"]
-            .map(str::to_owned)
-            .to_vec();
+    let all = "away blocked camera hand id kind microphone name organizer paused screen"
+        .split(' ')
+        .map(str::to_owned);
+    let all = all.collect::<Vec<_>>();
     assert_eq!(fields(&joined["participant"]), Some(all), "a participant has no other field");
     ada.say(&json!({"type": "chat", "text": "hello"}));
     assert_eq!(bob.hear_type("chat")["text"], "hello");

@@ -20,6 +20,8 @@ use crate::server::Server;
 pub(crate) struct Person {
     pub(crate) line: Line,
     pub(crate) id: String,
+    /// Brings them back.
+    pub(crate) token: serde_json::Value,
     pub(crate) remote: Remote,
     /// Of this person's offer. The server sends no checks and has no use for the second.
     pub(crate) ufrag: String,
@@ -55,7 +57,8 @@ impl Person {
         let mut random = Random::new(u64::from(u32::from(address)));
         let mut line = Line::open_from(address, server, room);
         line.say(&json!({"type": "join", "name": name, "password": password}));
-        let id = line.hear_type("welcome")["participant"].as_str().expect("text").to_owned();
+        let welcome = line.hear_type("welcome");
+        let id = welcome["participant"].as_str().expect("text").to_owned();
         let certificate = Certificate::generate();
         let (ufrag, pwd) = (random.ice_chars(8), random.ice_chars(24));
         let layer = Layer { height: 180, packets: 1, bytes: 100, vary_percent: 0 };
@@ -85,6 +88,7 @@ impl Person {
         Person {
             line,
             id,
+            token: welcome["resume"].clone(),
             slot: slots.into_iter().next().expect("one was offered"),
             secure: Secure::new(&certificate, answer.remote.fingerprint, DtlsVersion::Auto, true, now),
             remote: answer.remote,

@@ -213,6 +213,15 @@ fn no_log_line_number_or_answer_repeats_what_people_said() {
         server.password.clone(),
         crate::http::CLIENT.to_string(),
     ];
+    // A token that brings somebody back, on its way and used.
+    let mut lost = Line::join(&server, &words.room, "Eve", &words.password);
+    let welcome = lost.hear_type("welcome");
+    lost.lose();
+    let mut back = Line::resume(&server, &words.room, &welcome["resume"], 1);
+    let resumed = back.hear_type("resumed");
+    drop(back);
+    let returns = [&ada.token, &bob.token, &welcome["resume"], &resumed["resume"]];
+    secrets.extend(returns.map(|token| token.as_str().expect("text").to_owned()));
     secrets.extend(words.addresses.map(|address| address.to_string()));
     for person in [&ada, &bob] {
         secrets.extend(
@@ -241,6 +250,7 @@ fn what_belonged_to_a_closed_room_is_nothing_to_the_next_of_its_name() {
     let cookie = server.sign_in();
     let old = server.open_room(&cookie, &words.room, &words.password);
     let (mut ada, mut bob) = call(&server, &words);
+    let tokens = [&ada, &bob].map(|person| person.token.clone());
     for person in [&mut ada, &mut bob] {
         person.line.say(&json!({"type": "leave"}));
         person.line.hear_out();
@@ -256,7 +266,11 @@ fn what_belonged_to_a_closed_room_is_nothing_to_the_next_of_its_name() {
 
     // The password and the media token.
     let refusal = json!({"type": "refused", "reason": "not-admitted"});
-    assert_eq!(Line::join(&server, &words.room, "Ada", &words.password).hear_out(), [refusal]);
+    assert_eq!(Line::join(&server, &words.room, "Ada", &words.password).hear_out(), [refusal.clone()]);
+    // The tokens that bring somebody back.
+    for token in tokens {
+        assert_eq!(Line::resume(&server, &words.room, &token, 1).hear_out(), [refusal.clone()]);
+    }
     let enter = |token: &serde_json::Value| {
         let bearer = format!("Bearer {}", token.as_str().expect("text"));
         let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/sdp")];

@@ -292,6 +292,7 @@ export const de = {
   'call.data.title': 'Was der Server über Sie weiß, und Ihre Rechte',
   'call.paused': 'Sie haben angehalten: Nichts von Ihnen kommt an, und der Server wertet nichts von Ihnen aus.',
   'call.paused.resume': 'Fortsetzen',
+  'tile.away': 'Verbindung unterbrochen',
   'tile.paused': 'Angehalten',
   'tile.paused.self': 'Sie haben angehalten',
   'people.paused': 'angehalten',

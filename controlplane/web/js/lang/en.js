@@ -291,6 +291,7 @@ export const en = {
   'call.data.title': 'What the server knows about you, and your rights',
   'call.paused': 'You have paused: nothing of you reaches anybody, and the server looks at nothing of you.',
   'call.paused.resume': 'Resume',
+  'tile.away': 'Connection interrupted',
   'tile.paused': 'Paused',
   'tile.paused.self': 'You have paused',
   'people.paused': 'paused',
