@@ -1,6 +1,8 @@
 // The one RTCPeerConnection to the server: three sending lines, then a fixed pool of receive slots (docs/protocol.md, 3).
 // Everything later is replaceTrack and a rewrite on the server: one offer, one answer.
 
+import { Meter } from './stats.js';
+
 /** @typedef {import('./signalling.js').Source} Source */
 
 /**
@@ -53,6 +55,7 @@ export class Call {
   #speaker = '';
   #negotiating = false;
   #changes = Promise.resolve();
+  #meter = new Meter(this.#pc);
 
   /**
    * @param {{ audioSlots: number, videoSlots: number }} most what the server accepts
@@ -160,6 +163,8 @@ export class Call {
     }
     return sum;
   }
+
+  measure() { return this.#meter.read(); }
 
   /** To be called from a click when the browser held the sound back. */
   async turnOnSound() {

@@ -1,6 +1,7 @@
 // The page during the call: joins the conference's state to tiles, toolbar, panels and notices.
 
 import { Chat } from './chat.js';
+import { Connection } from './connection.js';
 import { Devices, Trouble } from './devices.js';
 import { prepareDialogs } from './dialogs.js';
 import { button, copy, find, stamp } from './dom.js';
@@ -63,6 +64,13 @@ export class CallPage {
     });
     this.#moderation = new Moderation(root, conference, this.#notices, () => this.#toolbar.open('people'));
     this.#myData = new MyData(root, conference, () => this.#chat.own, { pause: (on) => this.#pause(on), leaveAndErase: () => this.#leaveAndErase() });
+    this.#connection = new Connection(root, conference, (key, verdict, words) => this.#stage.mark(key, verdict, words), {
+      stopCamera: () => devices.switchOff('camera', { pressed: true }),
+      save: (on) => {
+        conference.saving = on;
+        devices.save(on).catch((error) => this.#complain(error));
+      },
+    });
     this.#hangUp = hangUp;
     this.#showScreenShareOffer();
     for (const testid of ['copy-invitation', 'people-invite']) {
@@ -80,6 +88,7 @@ export class CallPage {
 
   #hangUp;
   #myData;
+  #connection;
 
   /** Of the document. */
   title() {
@@ -192,6 +201,7 @@ export class CallPage {
     this.#listPeople();
     this.#chat.showPaused(me.paused);
     this.#myData.show();
+    this.#connection.show();
     document.title = this.title();
     const pausing = this.#root.querySelector('[data-testid="notice-paused"]') !== null;
     if (pausing !== me.paused) {
@@ -262,6 +272,7 @@ export class CallPage {
       this.#chat.focus();
     }
     this.#myData.open(panel === 'data');
+    this.#connection.open(panel === 'stats');
     if (panel === 'people') this.#listPeople();
   }
 

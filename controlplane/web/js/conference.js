@@ -37,6 +37,8 @@ const INTERRUPTED_MS = 1_500;
 /** A working path brings something within this: media, or the answer to a check. */
 const FLOWS_MS = 2_800;
 const VIEW_DEBOUNCE_MS = 150;
+/** Heights of pictures for whoever saves data: a screen has to be read. */
+const SAVING = { screen: 720, first: 360, others: 180 };
 const RETRIES_MS = [300, 1_000, 2_000, 4_000, 8_000, 15_000];
 
 /** @param {number} ms */
@@ -84,6 +86,10 @@ export class Conference {
   /** @type {WishedVideo[]} */
   #wishes = [];
   #viewTimer = 0;
+  /** @type {Map<string, number>} video -> when it was asked for */
+  #asked = new Map();
+  #audioOnly = false;
+  #saving = false;
   #mediaTimer = 0;
   #left = false;
   #coming = false;
@@ -173,6 +179,35 @@ export class Conference {
     this.#wishes = wishes;
     clearTimeout(this.#viewTimer);
     this.#viewTimer = window.setTimeout(() => this.#sendView(), VIEW_DEBOUNCE_MS);
+  }
+
+  /** Nobody's picture is received. For this stay only. */
+  get audioOnly() { return this.#audioOnly; }
+
+  set audioOnly(on) {
+    this.#audioOnly = on;
+    this.#sendView();
+  }
+
+  /** Small pictures only. For this stay only. */
+  get saving() { return this.#saving; }
+
+  set saving(on) {
+    this.#saving = on;
+    this.#sendView();
+  }
+
+  /** What this browser measures; null without a connection. */
+  async measure() { return await this.#call?.measure() ?? null; }
+
+  /** The pictures that are asked for, and whether the server sends them. */
+  wishedPictures() {
+    const now = performance.now();
+    return [...this.#wished].map(([slot, key]) => {
+      const [participant = '', source] = key.split('/');
+      const height = this.#heights().get(key) ?? 0;
+      return { key, slot, participant, source: /** @type {'camera' | 'screen'} */ (source), height, shown: this.#shown.get(slot)?.key === key, askedMs: now - (this.#asked.get(key) ?? now) };
+    });
   }
 
   /** @param {boolean} hand */
@@ -317,6 +352,7 @@ export class Conference {
     this.#lost = false;
     this.#shown.clear();
     this.#wished.clear();
+    this.#asked.clear();
     this.speakers = [];
     this.#on.onPictures();
   }
@@ -363,11 +399,22 @@ export class Conference {
     this.#on.onRoster();
   }
 
+  /** How high each video shall come, the most important first. @returns {Map<string, number>} */
+  #heights() {
+    if (this.#audioOnly) return new Map();
+    return new Map(this.#wishes.map(({ participant, source, height }, i) => {
+      const most = !this.#saving ? Infinity : source === 'screen' ? SAVING.screen : i === 0 ? SAVING.first : SAVING.others;
+      return [videoKey(participant, source), Math.min(height, most)];
+    }));
+  }
+
   #sendView() {
     const call = this.#call;
     if (!call || !this.#signalling) return;
-    const heights = new Map(this.#wishes.map(({ participant, source, height }) => [videoKey(participant, source), height]));
+    const heights = this.#heights();
     this.#wished = assign(this.#wished, [...heights.keys()], call.videoSlots);
+    const asked = [...this.#wished.values()];
+    this.#asked = new Map(asked.map((key) => [key, this.#asked.get(key) ?? performance.now()]));
     this.#signalling.view([...this.#wished].map(([slot, key]) => {
       const [participant = '', source] = key.split('/');
       return { slot, participant, source: source === 'screen' ? 'screen' : 'camera', height: heights.get(key) ?? 0 };

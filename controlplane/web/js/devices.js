@@ -9,6 +9,7 @@ import { read, write } from './settings.js';
 /** Heights of the camera's picture that can be chosen, the usual one first. */
 export const RESOLUTIONS = /** @type {const} */ ([720, 360, 180]);
 const FRAME_RATE = { ideal: 30 };
+const SAVING = { height: 360, frameRate: { ideal: 15, max: 15 } };
 const MICROPHONE = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 const SCREEN = { video: { frameRate: { ideal: 15, max: 30 } }, audio: false };
 
@@ -41,6 +42,7 @@ export class Devices extends EventTarget {
   #busy = new Set();
   /** Which of several: for this stay only. */
   #chosen = { microphone: '', camera: '' };
+  #saving = false;
 
   static get canShareScreen() { return typeof navigator.mediaDevices?.getDisplayMedia === 'function'; }
 
@@ -112,6 +114,12 @@ export class Devices extends EventTarget {
     return RESOLUTIONS.find((height) => height === kept) ?? RESOLUTIONS[0];
   }
 
+  /** A small camera picture, for this stay only: the choice that is kept stays as it is. @param {boolean} on @throws {Trouble} */
+  async save(on) {
+    this.#saving = on;
+    await this.choose('camera', this.#chosen.camera);
+  }
+
   /** @param {MediaDeviceKind} kind */
   async list(kind) {
     const all = await navigator.mediaDevices?.enumerateDevices() ?? [];
@@ -146,8 +154,8 @@ export class Devices extends EventTarget {
   /** @param {'microphone' | 'camera'} source */
   async #userMedia(source) {
     const chosen = this.#chosen[source];
-    const height = this.resolution;
-    const camera = { width: { ideal: height * 16 / 9 }, height: { ideal: height }, frameRate: FRAME_RATE };
+    const height = this.#saving ? Math.min(this.resolution, SAVING.height) : this.resolution;
+    const camera = { width: { ideal: height * 16 / 9 }, height: { ideal: height }, frameRate: this.#saving ? SAVING.frameRate : FRAME_RATE };
     /** @param {MediaTrackConstraints} which */
     const ask = (which) => navigator.mediaDevices.getUserMedia(
       source === 'microphone' ? { audio: { ...MICROPHONE, ...which } } : { video: { ...camera, ...which } });

@@ -139,6 +139,9 @@ export class Stage {
     }
   }
 
+  /** @param {string} key @param {import('./verdict.js').Verdict | null} verdict @param {string} words */
+  mark(key, verdict, words) { this.#tiles.get(key)?.mark(verdict, words); }
+
   /** @param {Tile} tile */
   #showOwn(tile) {
     const track = this.#conference.me.paused ? null : this.#devices.track('camera');

@@ -59,6 +59,8 @@ export class Tile {
     this.paused = el('div', { class: 'tile-paused', hidden: true }, icon('pause'), this.pausedWords);
     this.awayWords = el('span', {});
     this.away = el('div', { class: 'tile-away', hidden: true }, icon('reconnect'), this.awayWords);
+    this.bars = el('span', { class: 'bars', role: 'img', hidden: true });
+    this.why = el('span', { class: 'plate-why', hidden: true });
     this.pin = el('button', { type: 'button', class: 'tile-pin', 'aria-pressed': 'false' });
     setIcon(this.muted, 'mic-off');
     setIcon(this.speaking, 'speaking');
@@ -70,7 +72,7 @@ export class Tile {
       'data-participant': participant,
       'data-self': self,
       role: 'group',
-    }, this.avatarPlace, this.video, this.paused, this.away, this.hand, el('div', { class: 'plate' }, this.muted, this.speaking, this.name), this.pin);
+    }, this.avatarPlace, this.video, this.paused, this.away, this.hand, el('div', { class: 'plate' }, this.muted, this.speaking, this.name, this.bars, this.why), this.pin);
     this.root.addEventListener('click', onPin); // the pin button inside is the way for keyboards
   }
 
@@ -100,6 +102,18 @@ export class Tile {
       this.#avatarOf = person.name;
       this.avatarPlace.replaceChildren(avatar(person.name));
     }
+  }
+
+  /** How its line is, and what limits the picture. @param {import('./verdict.js').Verdict | null} verdict @param {string} words */
+  mark(verdict, words) {
+    this.bars.hidden = verdict === null;
+    this.why.hidden = verdict === null || verdict.cause === 'none';
+    if (!verdict) return;
+    setIcon(this.bars, `bars-${verdict.level}`);
+    this.bars.className = `bars is-${verdict.level}`;
+    this.bars.setAttribute('aria-label', words);
+    this.bars.title = words;
+    setText(this.why, verdict.cause === 'none' ? '' : t(`line.short.${verdict.cause}`));
   }
 
   /** @param {import('./layout.js').Rect | null} rect null hides the tile */

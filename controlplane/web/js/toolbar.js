@@ -4,10 +4,10 @@ import { button, find, setIcon } from './dom.js';
 import { t } from './i18n.js';
 import { read } from './settings.js';
 
-/** @typedef {'chat' | 'people' | 'data'} Panel */
+/** @typedef {'chat' | 'people' | 'data' | 'stats'} Panel */
 
 /** @type {Record<Panel, string>} each panel's button */
-const OPENERS = { chat: 'chat-toggle', people: 'people', data: 'my-data' };
+const OPENERS = { chat: 'chat-toggle', people: 'people', data: 'my-data', stats: 'connection' };
 
 /** @typedef {import('./signalling.js').Source} Source */
 
@@ -46,6 +46,8 @@ export class Toolbar {
       'people-close': () => this.#togglePanel('people'),
       'my-data': () => this.#togglePanel('data'),
       'data-close': () => this.#togglePanel('data'),
+      connection: () => this.#togglePanel('stats'),
+      'stats-close': () => this.#togglePanel('stats'),
       settings: actions.openSettings,
       'leave-end': actions.askEnd,
       'hang-up': actions.hangUp,
@@ -127,7 +129,7 @@ export class Toolbar {
       find(this.#root, `#${name}-panel`, HTMLElement).hidden = next !== name;
       this.#press(opener, next === name);
     }
-    if (next === 'people' || next === 'data') button(this.#root, `${next}-close`).focus();
+    if (next !== null && next !== 'chat') button(this.#root, `${next}-close`).focus();
     if (next === null) this.#focus(OPENERS[panel]);
     this.#actions.onPanel(next);
   }
@@ -163,6 +165,7 @@ export class Toolbar {
       r: this.#actions.toggleHand,
       c: () => this.#togglePanel('chat'),
       p: () => this.#togglePanel('people'),
+      t: () => this.#togglePanel('stats'),
       '?': this.#actions.openKeys,
     };
   }
