@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use saal_tools::client::secure::Certificate;
+use saal_tools::load::cpu::Place;
 use saal_tools::load::crowd::Crowd;
 use saal_tools::load::engine::{Engine, Measured};
 use saal_tools::load::peer::{self, Hello, Peer, Plan};
@@ -27,7 +28,7 @@ fn saal() -> PathBuf {
 async fn measure(scenario: &Scenario) -> Measured {
     let started = server::spawn(&saal(), &[], &["media.io = \"mio\"".to_owned()]).expect("the server starts");
     let server = Server::sign_in(&started.url, &started.account, &started.password).await.expect("signed in");
-    let mut engine = Engine::start(&[], false).expect("threads start");
+    let mut engine = Engine::start(&Place::apart_from(&[], &[]), false).expect("threads start");
     let certificate = Certificate::generate();
     let crowd = Crowd::on_server(&mut engine, &server, scenario, &certificate).await.expect("all are there");
     let measured = engine.measure(scenario, Duration::from_secs(1), Some(started.process.pid())).await;
@@ -65,7 +66,7 @@ fn the_echo_brings_everything_back() {
     let scenario = Scenario::load("tiny").expect("it is built in");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let measured = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let mut engine = Engine::start(&[], false).expect("threads start");
+        let mut engine = Engine::start(&Place::apart_from(&[], &[]), false).expect("threads start");
         let crowd = Crowd::on_echo(&mut engine, &[], &scenario).await.expect("all are there");
         let measured = engine.measure(&scenario, Duration::from_secs(1), None).await;
         crowd.leave(&mut engine).await;
@@ -101,7 +102,7 @@ fn a_load_beyond_the_generators_own_speed_is_noticed() {
     let sink = sink.local_addr().expect("it is bound");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let measured = runtime.block_on(async {
-        let mut engine = Engine::start(&[], false).expect("threads start");
+        let mut engine = Engine::start(&Place::apart_from(&[], &[]), false).expect("threads start");
         for number in 0..scenario.rooms {
             let interval = Duration::from_millis(20);
             let video = Some(layer.clone());
