@@ -383,7 +383,7 @@ export const de = {
   'data.consents': 'Einwilligungen',
   'data.consents.none': 'keine erfragt, keine erteilt',
   'data.account': 'Ihr Konto',
-  'data.account.signins': '{count} Anmeldungen aufgeschrieben',
+  'data.account.signins': 'aufgeschriebene Anmeldungen: {count}',
   'data.account.none': 'keine Anmeldungen aufgeschrieben',
   'data.account.hint': 'Steht auf der Festplatte: das Konto, bis es gelöscht wird, Anmeldungen höchstens sieben Tage. Einzeln in der Datei und auf der Startseite.',
   'data.device': 'Auf diesem Gerät',

@@ -382,7 +382,7 @@ export const en = {
   'data.consents': 'Consents',
   'data.consents.none': 'none asked for, none given',
   'data.account': 'Your account',
-  'data.account.signins': '{count} sign-ins written down',
+  'data.account.signins': 'sign-ins written down: {count}',
   'data.account.none': 'no sign-ins written down',
   'data.account.hint': 'Is on the disk: the account until it is deleted, sign-ins for seven days at most. Each is in the file and on the start page.',
   'data.device': 'On this device',
