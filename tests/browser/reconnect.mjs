@@ -116,6 +116,18 @@ describe(`broken and changed networks over ${io}`, () => {
     for (const token of used.flat()) assert.ok(!server.log.includes(token) && !server.metrics().includes(token), 'a token in the log');
     assert.equal(new Set(used.flat()).size, used.flat().length, 'each token counts once');
   });
+
+  step('who is away for longer than their place is kept comes in anew, by themselves', async (t) => {
+    const { ada, kai } = people;
+    ip(SERVER, 'link', 'set', ada.wire, 'down');
+    await until('Ada is gone', () => kai.page.evaluate((id) => document.querySelector(`[data-participant="${id}"]`) === null, ada.id), 25_000);
+    ip(SERVER, 'link', 'set', ada.wire, 'up');
+    routes(ada, ada.next);
+    await until('Ada has entered again', () => ada.page.evaluate(() => seen.told.filter((told) => JSON.parse(told).type === 'welcome').length === 2), 30_000);
+    ada.id = await ada.page.evaluate(() => seen.told.map((text) => JSON.parse(text)).findLast(({ type }) => type === 'welcome').participant);
+    t.diagnostic(`both see each other ${Math.round(await goOn())} ms after that`);
+    await until('nothing more to say', () => ada.page.evaluate((notice) => document.querySelector(notice) === null, testid('notice-connection')));
+  });
 });
 
 /** Both are there for each other, with pictures that move, on pages that know of no trouble. */

@@ -39,13 +39,9 @@ const FLOWS_MS = 2_800;
 const VIEW_DEBOUNCE_MS = 150;
 /** Heights of pictures for whoever saves data: a screen has to be read. */
 const SAVING = { screen: 720, first: 360, others: 180 };
+/** Once the usual attempts have failed. */
+const LATER_MS = 20_000;
 const RETRIES_MS = [300, 1_000, 2_000, 4_000, 8_000, 15_000];
-
-/** @param {number} ms */
-const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** When the browser says that its network is back. */
-const online = () => new Promise((resolve) => window.addEventListener('online', resolve, { once: true }));
 
 /** Streams and viewers without our page have a number only. @param {Participant} person @returns {Participant} */
 function named(person) {
@@ -93,6 +89,8 @@ export class Conference {
   #mediaTimer = 0;
   #left = false;
   #coming = false;
+  /** Ends the pause before the next attempt to come back. */
+  #hurry = () => {};
   /** Signalling is interrupted; it comes back by itself, or the stay is over. */
   #lost = false;
   #objects = false;
@@ -324,12 +322,14 @@ export class Conference {
 
   /** Enters again when the place is gone, as a new participant: ids and connections are valid for one stay only. */
   async comeBack() {
-    if (this.#left || this.#coming) return;
+    if (this.#left) return;
+    this.#setStatus('interrupted');
+    if (this.#coming) return this.#hurry();
     this.#coming = true;
     this.#drop();
-    this.#setStatus('interrupted');
-    for (const wait of RETRIES_MS) {
-      await Promise.race([delay(wait), online()]);
+    for (let tries = 0; ; tries++) {
+      if (tries >= RETRIES_MS.length) this.#setStatus('lost'); // and the page goes on trying
+      await this.#pause(RETRIES_MS[tries] ?? LATER_MS);
       if (this.#left) return;
       const outcome = await this.enter();
       if (outcome === 'unreachable' || outcome === 'busy' || outcome === 'full') continue;
@@ -339,8 +339,22 @@ export class Conference {
       else if (outcome !== 'welcome' && outcome !== 'waiting') this.#setStatus('lost');
       return;
     }
-    this.#coming = false;
-    this.#setStatus('lost');
+  }
+
+  /** Ends early when the browser says that its network is back, when somebody looks at the page again, and by `#hurry`. @param {number} ms */
+  #pause(ms) {
+    return new Promise((resolve) => {
+      const over = new AbortController();
+      const wake = () => {
+        over.abort();
+        clearTimeout(timer);
+        resolve(undefined);
+      };
+      const timer = setTimeout(wake, ms);
+      window.addEventListener('online', wake, { signal: over.signal });
+      document.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); }, { signal: over.signal });
+      this.#hurry = wake;
+    });
   }
 
   #drop() {

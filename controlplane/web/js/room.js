@@ -45,7 +45,10 @@ function showDoor(known, trouble) {
       onStatus: (status) => {
         page?.showStatus(status);
         const why = LOST[status];
-        if (!page && why) showDoor(entry.password, why);
+        if (!page && why) {
+          void conference.leave(); // it would go on trying
+          showDoor(entry.password, why);
+        }
       },
       onSoundBlocked: () => page?.offerSound(),
       onVideoRefused: (source) => page?.sayFull(source),
