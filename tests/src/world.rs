@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use saal_dataplane::counters::{Counters, Dropped};
 use saal_dataplane::id::{MediaKind, ParticipantId, RoomId, SlotIndex, SourceKind, Ssrc, WorkerId};
 use saal_dataplane::io::IoChoice;
-use saal_dataplane::io::sim::{Direction, Faults, SimNetwork};
+use saal_dataplane::io::line::{Counts, Script, Shape, Wait};
+use saal_dataplane::io::sim::{Direction, SimNetwork};
 use saal_dataplane::link::{Command, Event, Snapshot, Wish};
 use saal_dataplane::sfu::ice::IceCredentials;
 use saal_dataplane::sfu::transport::Gone;
@@ -117,9 +118,9 @@ impl World {
         let (plane, server) = match backend {
             Backend::Sim => {
                 let network = SimNetwork::new(seed);
-                let faults = Faults { delay: DELAY, ..Faults::default() };
-                network.set_faults(Direction::Up, faults);
-                network.set_faults(Direction::Down, faults);
+                let shape = Shape { delay: DELAY, ..Shape::default() };
+                network.set_script(Direction::Up, shape);
+                network.set_script(Direction::Down, shape);
                 let server = SocketAddr::from(([192, 0, 2, 1], config.port));
                 let plane = Box::new(SimDataPlane::new(&network, config));
                 (Plane::Sim { network, plane }, server)
@@ -297,10 +298,36 @@ impl World {
         self.recordings[&who].clone()
     }
 
-    /// Faults of one client's line; on loopback there are none.
-    pub fn set_faults(&mut self, who: Who, direction: Direction, faults: Faults) {
+    /// What one client's line does, beside the delay that all have; on loopback there is nothing of the kind.
+    pub fn set_shape(&mut self, who: Who, direction: Direction, shape: Shape) {
         if let Port::Sim(socket) = &self.ports[who] {
-            socket.set_faults(direction, Faults { delay: DELAY + faults.delay, ..faults });
+            socket.set_script(direction, Shape { delay: DELAY + shape.delay, ..shape });
+        }
+    }
+
+    /// What one client's line does from now on, its delay included.
+    ///
+    /// # Panics
+    /// When that is no script.
+    pub fn set_script(&mut self, who: Who, direction: Direction, script: &str) {
+        let script: Script = script.parse().unwrap_or_else(|error| panic!("{error}"));
+        if let Port::Sim(socket) = &self.ports[who] {
+            socket.set_script(direction, script);
+        }
+    }
+
+    /// How long each datagram waited before the bottleneck of a client's line, since the last call.
+    pub fn take_waits(&mut self, who: Who, direction: Direction) -> Vec<Wait> {
+        match &self.ports[who] {
+            Port::Sim(socket) => socket.take_waits(direction),
+            Port::Loopback(_) => Vec::new(),
+        }
+    }
+
+    pub fn line_counts(&self, who: Who, direction: Direction) -> Counts {
+        match &self.ports[who] {
+            Port::Sim(socket) => socket.counts(direction),
+            Port::Loopback(_) => Counts::default(),
         }
     }
 

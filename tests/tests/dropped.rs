@@ -8,7 +8,8 @@ use rtp::packet::Packet;
 use saal_dataplane::counters::Dropped;
 use saal_dataplane::id::SourceKind::Camera;
 use saal_dataplane::id::{Codec, Pt};
-use saal_dataplane::io::sim::{Direction, Faults};
+use saal_dataplane::io::line::Shape;
+use saal_dataplane::io::sim::Direction;
 use saal_dataplane::link::{CodecPt, Command};
 use saal_dataplane::{Config, Limits};
 use saal_tests::client::plan::Plan;
@@ -214,7 +215,7 @@ impl Stage {
     /// A participant whose address is known and whose DTLS has not begun.
     fn between_ice_and_dtls(&mut self) -> Who {
         let who = self.world.join(self.room(), Plan::viewer());
-        self.world.set_faults(who, Direction::Down, Faults { loss: 1.0, ..Faults::default() });
+        self.world.set_shape(who, Direction::Down, Shape { loss: 1.0, ..Shape::default() });
         self.world.run_for(Duration::from_millis(100));
         who
     }

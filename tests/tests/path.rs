@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use saal_dataplane::counters::Dropped;
 use saal_dataplane::id::SourceKind::{Camera, Microphone};
-use saal_dataplane::io::sim::{Direction, Faults};
+use saal_dataplane::io::line::Shape;
+use saal_dataplane::io::sim::Direction;
 use saal_dataplane::link::Command;
 use saal_dataplane::sfu::transport::Gone;
 use saal_tests::client::plan::Plan;
@@ -61,11 +62,11 @@ fn joining_survives_loss_and_reordering() {
     on_sim(|world| {
         let room = world.open_room();
         // DTLS repeats a flight after 1, 3, 7 and 15 s: all five being lost has to be out of the question.
-        let faults = Faults { loss: 0.08, reorder: 0.2, duplicate: 0.2, ..Faults::default() };
+        let shape = Shape { loss: 0.08, reorder: 0.2, duplicate: 0.2, ..Shape::default() };
         for _ in 0..10 {
             let who = world.join(room, Plan::viewer().firefox());
-            world.set_faults(who, Direction::Up, faults);
-            world.set_faults(who, Direction::Down, faults);
+            world.set_shape(who, Direction::Up, shape);
+            world.set_shape(who, Direction::Down, shape);
             world.until("the participant is connected", |world| world.is_connected(who));
         }
     });
@@ -113,7 +114,7 @@ fn who_stalls_in_the_handshake_is_disconnected_after_the_setup_time() {
         let room = world.open_room();
         let who = world.join(room, Plan::browser());
         world.until("ICE is done", |world| world.clients[who].checks_answered > 0);
-        world.set_faults(who, Direction::Down, Faults { loss: 1.0, ..Faults::default() });
+        world.set_shape(who, Direction::Down, Shape { loss: 1.0, ..Shape::default() });
         world.until_within(Duration::from_secs(61), "it is noticed", |world| world.gone(who).is_some());
         assert_eq!(world.snapshot().counters.participants, 0);
     });

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use saal_dataplane::counters::Dropped;
 use saal_dataplane::id::SourceKind::{Camera, Microphone};
-use saal_dataplane::io::sim::{Direction, Faults};
+use saal_dataplane::io::line::Shape;
+use saal_dataplane::io::sim::Direction;
 use saal_tests::client::plan::Plan;
 use saal_tests::client::slot::Slot;
 use saal_tests::world::{Who, World, each_backend, on_sim};
@@ -117,14 +118,13 @@ fn loss_in_each_layer_of_a_simulcast_is_repaired() {
 fn five_percent_loss_both_ways_leaves_no_hole_for_long() {
     on_sim(|world| {
         let (publisher, viewer) = seen(world, Plan::simulcast(), Plan::viewer());
-        let faults =
-            Faults { loss: 0.05, jitter: Duration::from_millis(5), reorder: 0.02, ..Faults::default() };
+        let shape = Shape { loss: 0.05, jitter: Duration::from_millis(5), reorder: 0.02, ..Shape::default() };
         for (who, direction) in [(publisher, Direction::Up), (viewer, Direction::Down)] {
-            world.set_faults(who, direction, faults);
+            world.set_shape(who, direction, shape);
         }
         world.run_for(Duration::from_secs(10));
         for (who, direction) in [(publisher, Direction::Up), (viewer, Direction::Down)] {
-            world.set_faults(who, direction, Faults::default());
+            world.set_shape(who, direction, Shape::default());
         }
         world.run_for(Duration::from_secs(1));
         let slot = world.video(viewer, 0);
@@ -142,7 +142,7 @@ fn five_percent_loss_both_ways_leaves_no_hole_for_long() {
 fn duplicates_on_the_way_are_forwarded_once() {
     on_sim(|world| {
         let (publisher, viewer) = seen(world, Plan::browser(), Plan::viewer());
-        world.set_faults(publisher, Direction::Up, Faults { duplicate: 0.5, ..Faults::default() });
+        world.set_shape(publisher, Direction::Up, Shape { duplicate: 0.5, ..Shape::default() });
         world.run_for(Duration::from_secs(2));
         world.check_slots(viewer);
         assert!(world.dropped(Dropped::SrtpReplayed) > 50);
@@ -223,12 +223,12 @@ fn a_storm_of_keyframe_requests_is_merged() {
 fn a_keyframe_request_is_repeated_until_the_keyframe_comes() {
     on_sim(|world| {
         let (publisher, viewer) = seen(world, Plan::browser(), Plan::viewer());
-        world.set_faults(publisher, Direction::Down, Faults { loss: 1.0, ..Faults::default() });
+        world.set_shape(publisher, Direction::Down, Shape { loss: 1.0, ..Shape::default() });
         let slot = world.video_slot(viewer, 0);
         world.clients[viewer].request_keyframe(slot);
         world.run_for(Duration::from_millis(700));
         let before = world.clients[publisher].source(Camera).layers[0].keyframes;
-        world.set_faults(publisher, Direction::Down, Faults::default());
+        world.set_shape(publisher, Direction::Down, Shape::default());
         world.until_within(Duration::from_secs(1), "the keyframe is made", |world| {
             world.clients[publisher].source(Camera).layers[0].keyframes > before
         });

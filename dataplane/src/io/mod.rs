@@ -8,6 +8,8 @@
 //! received packets are few beside forwarded ones. Its price would be receive buffers of 64 KiB instead of 2 KiB.
 
 mod affinity;
+#[cfg(feature = "sim")]
+pub mod line;
 pub mod memory;
 mod mio;
 mod outbox;

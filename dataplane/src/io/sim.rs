@@ -1,8 +1,8 @@
-//! An in-memory network with a virtual clock and seeded faults, for tests and benches.
+//! An in-memory network with a virtual clock and lines that misbehave by a seed, for tests and benches.
 //!
 //! ```text
-//! SimSocket (client) ── Up: loss, delay, … ──▶ Net (server: any address with its port)
-//!                    ◀─ Down: loss, delay, … ──
+//! SimSocket (client) ── Up: a Line ──▶ Net (server: any address with its port)
+//!                    ◀─ Down: a Line ──
 //! ```
 //!
 //! Nothing here runs by itself: a datagram arrives when [`SimNetwork::advance_to`] reaches its time. The same seed and
@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::line::{Counts, Line, Script, Shape, Wait};
 use super::wake::Waker;
 use super::{DATAGRAM_BYTES_MAX, Datagram, IoCounters, Net};
 use crate::egress::Egress;
@@ -33,21 +34,6 @@ pub enum Direction {
     Up,
     Down,
 }
-
-/// What a path does to datagrams. Probabilities are 0 to 1; the default is a perfect network without delay.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Faults {
-    pub loss: f64,
-    pub delay: Duration,
-    /// Added to the delay, even between zero and this; datagrams keep their order all the same.
-    pub jitter: Duration,
-    /// Such a datagram is held back by [`HELD_BACK`], so that later ones overtake it.
-    pub reorder: f64,
-    pub duplicate: f64,
-}
-
-/// How late a reordered datagram is.
-pub const HELD_BACK: Duration = Duration::from_millis(20);
 
 /// A client's socket.
 pub struct SimSocket {
@@ -70,7 +56,8 @@ struct State {
     /// Ordered by time, then by order of sending.
     in_flight: BTreeMap<(Instant, u64), Parcel>,
     sent: u64,
-    defaults: [Faults; 2],
+    defaults: [Script; 2],
+    lines: Vec<Line>,
     clients: Vec<Client>,
     /// Which client has this address.
     addresses: HashMap<SocketAddr, usize>,
@@ -80,16 +67,10 @@ struct State {
 struct Client {
     address: SocketAddr,
     inbox: VecDeque<(Vec<u8>, SocketAddr)>,
-    lines: [Line; 2],
-}
-
-/// One direction between one client and the servers.
-struct Line {
-    /// `None`: the network's default.
-    faults: Option<Faults>,
-    random: Random,
-    /// When the last datagram in order arrives.
-    tail: Instant,
+    /// Places in `lines`.
+    lines: [usize; 2],
+    /// Lines that are not as the network's default.
+    own: [bool; 2],
 }
 
 struct Parcel {
@@ -108,7 +89,8 @@ impl SimNetwork {
             seed,
             in_flight: BTreeMap::new(),
             sent: 0,
-            defaults: [Faults::default(); 2],
+            defaults: [Shape::default().into(), Shape::default().into()],
+            lines: Vec::new(),
             clients: Vec::new(),
             addresses: HashMap::new(),
             servers: HashMap::new(),
@@ -136,22 +118,36 @@ impl SimNetwork {
         let mut state = self.state.borrow_mut();
         let client = state.clients.len();
         let now = state.now;
-        let seed = state.seed;
         // Each line has numbers of its own, so that traffic on one does not change the faults of another.
-        let line = |direction: Direction| Line {
-            faults: None,
-            random: Random::new(seed, 2 * client as u64 + direction as u64),
-            tail: now,
-        };
-        let lines = [line(Direction::Up), line(Direction::Down)];
-        state.clients.push(Client { address, inbox: VecDeque::new(), lines });
+        let lines = [Direction::Up, Direction::Down].map(|direction| {
+            let script = state.defaults[direction as usize].clone();
+            state.add_line(script, now)
+        });
+        state.clients.push(Client { address, inbox: VecDeque::new(), lines, own: [false; 2] });
         state.claim(address, client);
         SimSocket { network: self.clone(), client }
     }
 
-    /// Faults of every client that has none of its own.
-    pub fn set_faults(&self, direction: Direction, faults: Faults) {
-        self.state.borrow_mut().defaults[direction as usize] = faults;
+    /// What the lines of every client do that has none of its own.
+    pub fn set_script(&self, direction: Direction, script: impl Into<Script>) {
+        let mut state = self.state.borrow_mut();
+        let State { now, clients, lines, defaults, .. } = &mut *state;
+        defaults[direction as usize] = script.into();
+        for client in clients.iter().filter(|client| !client.own[direction as usize]) {
+            lines[client.lines[direction as usize]].set_script(defaults[direction as usize].clone(), *now);
+        }
+    }
+
+    /// All these share one line with one bottleneck from now on, whichever way they go through it.
+    pub fn share(&self, ends: &[(&SimSocket, Direction)], script: impl Into<Script>) {
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        let line = state.add_line(script.into(), now);
+        for (socket, direction) in ends {
+            let client = &mut state.clients[socket.client];
+            client.lines[*direction as usize] = line;
+            client.own[*direction as usize] = true;
+        }
     }
 
     pub fn now(&self) -> Instant {
@@ -198,9 +194,25 @@ impl SimSocket {
         state.claim(address, self.client);
     }
 
-    /// Faults of this client only.
-    pub fn set_faults(&self, direction: Direction, faults: Faults) {
-        self.network.state.borrow_mut().clients[self.client].lines[direction as usize].faults = Some(faults);
+    /// What this client's line does from now on.
+    pub fn set_script(&self, direction: Direction, script: impl Into<Script>) {
+        let mut state = self.network.state.borrow_mut();
+        let State { now, clients, lines, .. } = &mut *state;
+        let client = &mut clients[self.client];
+        client.own[direction as usize] = true;
+        lines[client.lines[direction as usize]].set_script(script.into(), *now);
+    }
+
+    /// How long each datagram waited before the bottleneck of this client's line, since the last call.
+    pub fn take_waits(&self, direction: Direction) -> Vec<Wait> {
+        let mut state = self.network.state.borrow_mut();
+        let line = state.clients[self.client].lines[direction as usize];
+        state.lines[line].take_waits()
+    }
+
+    pub fn counts(&self, direction: Direction) -> Counts {
+        let state = self.network.state.borrow();
+        state.lines[state.clients[self.client].lines[direction as usize]].counts()
     }
 }
 
@@ -261,26 +273,20 @@ impl State {
         assert!(taken.is_none(), "two clients have one address");
     }
 
+    fn add_line(&mut self, script: Script, now: Instant) -> usize {
+        let line = self.lines.len();
+        let seed = self.seed ^ (line as u64).wrapping_mul(0xd134_2543_de82_ef95);
+        self.lines.push(Line::new(script, seed, now));
+        line
+    }
+
     /// Puts a datagram onto a client's line.
     fn send(&mut self, client: usize, direction: Direction, parcel: &Parcel) {
-        let line = &mut self.clients[client].lines[direction as usize];
-        let faults = line.faults.unwrap_or(self.defaults[direction as usize]);
-        // Every datagram draws the same count of numbers, so that one fault does not change where others strike.
-        let [lost, late, twice, jitter] = std::array::from_fn(|_| line.random.fraction());
-        if lost < faults.loss {
-            return;
-        }
-        let mut at = self.now + faults.delay + faults.jitter.mul_f64(jitter);
-        if late < faults.reorder {
-            at += HELD_BACK;
-        } else {
-            at = at.max(line.tail);
-            line.tail = at;
-        }
-        let copies = if twice < faults.duplicate { 2 } else { 1 };
-        for _ in 0..copies {
+        let line = self.clients[client].lines[direction as usize];
+        let Some(arrival) = self.lines[line].pass(self.now, parcel.bytes.len()) else { return };
+        for _ in 0..arrival.copies {
             let Parcel { from, to, ref bytes } = *parcel;
-            self.in_flight.insert((at, self.sent), Parcel { from, to, bytes: bytes.clone() });
+            self.in_flight.insert((arrival.at, self.sent), Parcel { from, to, bytes: bytes.clone() });
             self.sent += 1;
         }
         self.deliver();
@@ -314,28 +320,6 @@ impl Drop for SimNet {
     }
 }
 
-/// SplitMix64: small, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64, line: u64) -> Random {
-        let mut random = Random(seed);
-        Random(random.next() ^ line.wrapping_mul(0xd134_2543_de82_ef95))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Even in 0 to 1, 1 excluded.
-    fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 impl fmt::Debug for SimNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimNetwork").finish_non_exhaustive()
@@ -357,6 +341,8 @@ impl fmt::Debug for SimNet {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const PORT: u16 = 10_000;
@@ -378,11 +364,11 @@ mod tests {
     }
 
     /// When and what arrives of 200 datagrams sent 1 ms apart.
-    fn arrivals(seed: u64, faults: Faults) -> Vec<(Duration, u8)> {
+    fn arrivals(seed: u64, shape: &str) -> Vec<(Duration, u8)> {
         let network = SimNetwork::new(seed);
         let mut net = network.server(PORT);
         let client = network.client(client_address(1));
-        network.set_faults(Direction::Up, faults);
+        network.set_script(Direction::Up, shape.parse::<Script>().unwrap());
         let start = network.now();
         for serial in 0..200_u8 {
             client.send_to(&[serial], server_address());
@@ -398,32 +384,40 @@ mod tests {
 
     #[test]
     fn the_same_seed_repeats_every_fault_and_another_does_not() {
-        let ms = Duration::from_millis;
-        let faults = Faults { loss: 0.1, delay: ms(300), jitter: ms(8), reorder: 0.1, duplicate: 0.1 };
-        assert_eq!(arrivals(7, faults), arrivals(7, faults));
-        assert_ne!(arrivals(7, faults), arrivals(8, faults));
+        let shape = "loss=10% delay=300ms jitter=8ms reorder=10% duplicate=10%";
+        assert_eq!(arrivals(7, shape), arrivals(7, shape));
+        assert_ne!(arrivals(7, shape), arrivals(8, shape));
     }
 
     #[test]
     fn a_perfect_network_delivers_at_once_and_in_order() {
-        let serials: Vec<u8> = arrivals(1, Faults::default()).into_iter().map(|(_, serial)| serial).collect();
+        let serials: Vec<u8> = arrivals(1, "").into_iter().map(|(_, serial)| serial).collect();
         assert_eq!(serials, (0..200).collect::<Vec<u8>>());
     }
 
     #[test]
-    fn loss_and_duplicates_come_about_as_often_as_asked() {
-        let lost = 200 - arrivals(3, Faults { loss: 0.25, ..Faults::default() }).len();
-        assert!((30..=70).contains(&lost), "{lost} of 200 lost");
-        let extra = arrivals(3, Faults { duplicate: 0.25, ..Faults::default() }).len() - 200;
-        assert!((30..=70).contains(&extra), "{extra} of 200 twice");
+    fn a_script_begins_when_it_is_given_to_the_line() {
+        let lost: Vec<u8> =
+            arrivals(1, "0s; 50ms loss=100%; 60ms loss=0%").into_iter().map(|(_, n)| n).collect();
+        assert_eq!(lost, (0..50).chain(60..200).collect::<Vec<u8>>());
     }
 
     #[test]
-    fn jitter_keeps_the_order_and_reordering_does_not() {
-        let ms = Duration::from_millis;
-        let in_order = |faults| arrivals(5, faults).is_sorted_by_key(|&(_, serial)| serial);
-        assert!(in_order(Faults { delay: ms(10), jitter: ms(50), ..Faults::default() }));
-        assert!(!in_order(Faults { delay: ms(10), reorder: 0.1, ..Faults::default() }));
+    fn those_who_share_a_line_wait_for_each_other() {
+        let network = SimNetwork::new(1);
+        let _net = network.server(PORT);
+        let [a, b] = [1, 2].map(|port| network.client(client_address(port)));
+        // The datagram of `a` to `b` goes up its own line only, which is the one that `b` sends on as well.
+        network.share(&[(&a, Direction::Up), (&b, Direction::Up)], "rate=8k".parse::<Script>().unwrap());
+        let start = network.now();
+        a.send_to(&[0; 100], b.address());
+        b.send_to(&[0; 100], a.address());
+        let waits: Vec<_> = a.take_waits(Direction::Up).iter().map(|wait| wait.waited.as_millis()).collect();
+        assert_eq!(waits, [0, 100]);
+        network.advance_to(start + Duration::from_millis(150));
+        assert!(b.recv().is_some() && a.recv().is_none());
+        network.advance_to(start + Duration::from_millis(200));
+        assert!(a.recv().is_some());
     }
 
     #[test]
@@ -431,7 +425,7 @@ mod tests {
         let network = SimNetwork::new(1);
         let mut net = network.server(PORT);
         let (lossy, sound) = (network.client(client_address(1)), network.client(client_address(2)));
-        lossy.set_faults(Direction::Up, Faults { loss: 1.0, ..Faults::default() });
+        lossy.set_script(Direction::Up, Shape { loss: 1.0, ..Shape::default() });
         lossy.send_to(b"a", server_address());
         sound.send_to(b"b", server_address());
         assert_eq!(arrived(&mut net), b"b");
@@ -442,7 +436,7 @@ mod tests {
         let network = SimNetwork::new(1);
         let mut net = network.server(PORT);
         let client = network.client(client_address(1));
-        network.set_faults(Direction::Up, Faults { delay: Duration::from_secs(1), ..Faults::default() });
+        network.set_script(Direction::Up, Shape { delay: Duration::from_secs(1), ..Shape::default() });
         let start = net.now();
         client.send_to(b"a", server_address());
         let mut egress = Egress::new(1, 2048, 1);

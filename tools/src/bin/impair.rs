@@ -3,7 +3,7 @@
 //! It stands where the clients expect the server: let the server bind one address (`media.bind`), announce another
 //! (`media.announce`), and listen here on the announced one. Addresses live in memory only and are never printed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,14 +12,18 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
-use saal_tools::impair::{Line, Shape};
+use saal_dataplane::io::line::{Line, Script, Wait};
 
 /// The clients' side.
 const FRONT: Token = Token(usize::MAX);
 /// Clients at once; each has a socket of its own towards the server.
 const CLIENTS_MAX: usize = 4096;
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A UDP proxy that loses, delays, reorders, duplicates and throttles datagrams, by a seed.
+/// A UDP proxy that throttles, queues, delays, loses, reorders and duplicates datagrams, by a seed.
+///
+/// SCRIPT: steps apart by ';' or by lines, each with the time at which it begins, as in
+/// "0s rate=10M queue=250ms delay=20ms; 20s rate=800k loss=1%". docs/operations.md has all words.
 #[derive(Parser, Debug)]
 struct Arguments {
     /// Where clients send to, for example 127.0.0.1:10000
@@ -28,24 +32,18 @@ struct Arguments {
     /// Where the server listens, for example 127.0.0.2:10000
     #[arg(long)]
     to: SocketAddr,
-    /// Share of datagrams lost, each way, 0 to 1
-    #[arg(long, default_value_t = 0.0)]
-    loss: f64,
-    /// Share of datagrams duplicated, each way, 0 to 1
-    #[arg(long, default_value_t = 0.0)]
-    duplicate: f64,
-    /// One-way delay in ms
-    #[arg(long, default_value_t = 0)]
-    delay_ms: u64,
-    /// Up to so many ms more for each datagram; reorders
-    #[arg(long, default_value_t = 0)]
-    jitter_ms: u64,
-    /// Bottleneck of each way in kbit/s; 0 is without limit
-    #[arg(long, default_value_t = 0)]
-    rate_kbit: u64,
-    /// Longest wait for the bottleneck in ms
-    #[arg(long, default_value_t = 200)]
-    queue_ms: u64,
+    /// What happens to what clients send
+    #[arg(long, value_name = "SCRIPT", default_value = "")]
+    up: Script,
+    /// What happens to what the server sends
+    #[arg(long, value_name = "SCRIPT", default_value = "")]
+    down: Script,
+    /// A line for each client instead of one for all; its script begins with the client's first datagram
+    #[arg(long)]
+    each: bool,
+    /// Prints once a second what passed and how long it waited
+    #[arg(long)]
+    report: bool,
     /// The same seed treats the same traffic alike
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -55,27 +53,41 @@ struct Arguments {
 }
 
 struct Proxy {
+    arguments: Arguments,
     poll: Poll,
     front: UdpSocket,
-    to: SocketAddr,
     clients: HashMap<SocketAddr, usize>,
-    backs: Vec<(SocketAddr, UdpSocket)>,
-    up: Line<usize>,
-    down: Line<SocketAddr>,
+    backs: Vec<Back>,
+    lines: Vec<[Line; 2]>,
+    /// By time of arrival, then in the order of sending.
+    flying: BTreeMap<(Instant, u64), Flying>,
+    sent: u64,
+    reported: Instant,
+}
+
+/// The proxy's socket towards the server for one client.
+struct Back {
+    client: SocketAddr,
+    socket: UdpSocket,
+    /// Place in `lines`.
+    line: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Up,
+    Down,
+}
+
+struct Flying {
+    way: Way,
+    back: usize,
+    bytes: Vec<u8>,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let shares = [arguments.loss, arguments.duplicate];
-    if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
-        eprintln!("--loss and --duplicate are shares from 0 to 1");
-        return ExitCode::from(2);
-    }
-    match run(&arguments) {
-        Ok(proxy) => {
-            eprintln!("up   {:?}\ndown {:?}", proxy.up.counts(), proxy.down.counts());
-            ExitCode::SUCCESS
-        }
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("saal-impair: {error}; is --listen free and an address of this machine?");
             ExitCode::FAILURE
@@ -83,39 +95,37 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> io::Result<Proxy> {
-    let shape = Shape {
-        loss: arguments.loss,
-        duplicate: arguments.duplicate,
-        delay: Duration::from_millis(arguments.delay_ms),
-        jitter: Duration::from_millis(arguments.jitter_ms),
-        rate_bps: arguments.rate_kbit * 1000,
-        queue: Duration::from_millis(arguments.queue_ms),
-    };
+fn run(arguments: Arguments) -> io::Result<()> {
     let poll = Poll::new()?;
     let mut front = UdpSocket::bind(arguments.listen)?;
     poll.registry().register(&mut front, FRONT, Interest::READABLE)?;
+    let end = (arguments.seconds > 0).then(|| Instant::now() + Duration::from_secs(arguments.seconds));
     let mut proxy = Proxy {
+        arguments,
         poll,
         front,
-        to: arguments.to,
         clients: HashMap::new(),
         backs: Vec::new(),
-        up: Line::new(shape, arguments.seed),
-        down: Line::new(shape, arguments.seed ^ 1),
+        lines: Vec::new(),
+        flying: BTreeMap::new(),
+        sent: 0,
+        reported: Instant::now(),
     };
-    let end = (arguments.seconds > 0).then(|| Instant::now() + Duration::from_secs(arguments.seconds));
     let mut events = Events::with_capacity(256);
     while end.is_none_or(|end| Instant::now() < end) {
         proxy.turn(&mut events, end)?;
     }
-    Ok(proxy)
+    for (number, [up, down]) in proxy.lines.iter().enumerate() {
+        eprintln!("line {number} up {:?} down {:?}", up.counts(), down.counts());
+    }
+    Ok(())
 }
 
 impl Proxy {
     fn turn(&mut self, events: &mut Events, end: Option<Instant>) -> io::Result<()> {
         let now = Instant::now();
-        let due = [self.up.next_timeout(), self.down.next_timeout(), end].into_iter().flatten().min();
+        let due = self.flying.first_key_value().map(|((at, _), _)| *at);
+        let due = [due, end, Some(self.reported + REPORT_INTERVAL)].into_iter().flatten().min();
         match self.poll.poll(events, due.map(|at| at.saturating_duration_since(now))) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             Ok(()) | Err(_) => {}
@@ -127,12 +137,19 @@ impl Proxy {
                 Token(back) => self.on_server(now, back),
             }
         }
-        while let Some((back, bytes)) = self.up.next_arrival(now) {
+        while let Some(first) = self.flying.first_entry()
+            && first.key().0 <= now
+        {
+            let Flying { way, back, bytes } = first.remove();
+            let back = &self.backs[back];
             // A full socket buffer is one more loss.
-            let _ = self.backs[back].1.send(&bytes);
+            let _ = match way {
+                Way::Up => back.socket.send(&bytes),
+                Way::Down => self.front.send_to(&bytes, back.client),
+            };
         }
-        while let Some((client, bytes)) = self.down.next_arrival(now) {
-            let _ = self.front.send_to(&bytes, client);
+        if now >= self.reported + REPORT_INTERVAL {
+            self.report(now);
         }
         Ok(())
     }
@@ -143,31 +160,63 @@ impl Proxy {
             let back = match self.clients.get(&client) {
                 Some(back) => *back,
                 None if self.backs.len() == CLIENTS_MAX => continue,
-                None => self.welcome(client)?,
+                None => self.welcome(now, client)?,
             };
-            self.up.send(now, back, &buffer[..len]);
+            self.send(now, Way::Up, back, &buffer[..len]);
         }
         Ok(())
     }
 
     fn on_server(&mut self, now: Instant, back: usize) {
         let mut buffer = [0; 65_536];
-        let (client, socket) = &self.backs[back];
-        while let Ok(len) = socket.recv(&mut buffer) {
-            self.down.send(now, *client, &buffer[..len]);
+        while let Ok(len) = self.backs[back].socket.recv(&mut buffer) {
+            self.send(now, Way::Down, back, &buffer[..len]);
+        }
+    }
+
+    fn send(&mut self, now: Instant, way: Way, back: usize, bytes: &[u8]) {
+        let line = &mut self.lines[self.backs[back].line][way as usize];
+        let Some(arrival) = line.pass(now, bytes.len()) else { return };
+        for _ in 0..arrival.copies {
+            self.flying.insert((arrival.at, self.sent), Flying { way, back, bytes: bytes.to_vec() });
+            self.sent += 1;
         }
     }
 
     /// A socket of its own for a new client, so that the server can tell the clients apart.
-    fn welcome(&mut self, client: SocketAddr) -> io::Result<usize> {
-        let any: SocketAddr =
-            if self.to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    fn welcome(&mut self, now: Instant, client: SocketAddr) -> io::Result<usize> {
+        let Arguments { to, up, down, each, seed, .. } = &self.arguments;
+        let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
         let mut socket = UdpSocket::bind(any)?;
-        socket.connect(self.to)?;
+        socket.connect(*to)?;
         let back = self.backs.len();
         self.poll.registry().register(&mut socket, Token(back), Interest::READABLE)?;
-        self.backs.push((client, socket));
+        if *each || self.lines.is_empty() {
+            let seed = seed.wrapping_add(2 * self.lines.len() as u64);
+            self.lines
+                .push([Line::new(up.clone(), seed, now), Line::new(down.clone(), seed.wrapping_add(1), now)]);
+        }
+        self.backs.push(Back { client, socket, line: self.lines.len() - 1 });
         self.clients.insert(client, back);
         Ok(back)
     }
+
+    /// Waits are kept by the lines until somebody takes them, so they are taken whether or not they are printed.
+    fn report(&mut self, now: Instant) {
+        let seconds = now.duration_since(self.reported).as_secs_f64();
+        self.reported = now;
+        for (number, line) in self.lines.iter_mut().enumerate() {
+            let [up, down] = line.each_mut().map(|line| describe(&mut line.take_waits(), seconds));
+            if self.arguments.report {
+                println!("line {number}: up {up}, down {down}");
+            }
+        }
+    }
+}
+
+fn describe(waits: &mut [Wait], seconds: f64) -> String {
+    let kbits = waits.iter().map(|wait| wait.bytes as f64 * 8.0 / 1000.0).sum::<f64>();
+    waits.sort_unstable_by_key(|wait| wait.waited);
+    let p95 = waits.get(waits.len() * 95 / 100).map_or(0, |wait| wait.waited.as_millis());
+    format!("{:.0} kbit/s, p95 wait {p95} ms", kbits / seconds)
 }
