@@ -24,6 +24,12 @@ const ATTACK: f32 = 0.5;
 const RELEASE: f32 = 0.05;
 /// Loudness assumed of a microphone that sends no level.
 const UNKNOWN: f32 = 60.0;
+/// Speech rises so far above its own pauses (dB), which come at least every few seconds. What does not is a hum, a fan, or a
+/// client that claims to be loud.
+const LIVELY_DB: f32 = 9.0;
+/// How fast what never pauses comes to count as the background (dB a second): someone who says nothing but "aah" at a normal
+/// level is taken for a speaker for some seven seconds.
+const BACKGROUND_RISE_DB: f32 = 12.0;
 
 #[derive(Debug)]
 pub(crate) struct Speakers {
@@ -44,6 +50,9 @@ struct Voice {
     /// Its owner objects to being detected.
     apart: bool,
     loudness: f32,
+    /// The quietest of the last seconds, and when it was looked at.
+    background: f32,
+    heard: Option<Instant>,
     /// Last packet loud enough for speech.
     spoke: Option<Instant>,
     /// When the present stretch of speech began.
@@ -80,15 +89,7 @@ impl Speakers {
         if self.heard.iter().any(|v| v.source == source) {
             return false;
         }
-        self.heard.push(Voice {
-            source,
-            participant,
-            apart,
-            loudness: 0.0,
-            spoke: None,
-            began: None,
-            took: None,
-        });
+        self.heard.push(Voice::new(source, participant, apart));
         self.fill()
     }
 
@@ -104,8 +105,7 @@ impl Speakers {
         let Some(voice) = self.heard.iter_mut().find(|v| v.source == source && v.apart != apart) else {
             return false;
         };
-        let participant = voice.participant;
-        *voice = Voice { source, participant, apart, loudness: 0.0, spoke: None, began: None, took: None };
+        *voice = Voice::new(source, voice.participant, apart);
         self.fill()
     }
 
@@ -115,6 +115,7 @@ impl Speakers {
         let Some(voice) = self.heard.iter_mut().find(|v| v.source == source && !v.apart) else {
             return false;
         };
+        let loudness = if voice.is_lively(now, loudness) { loudness } else { loudness.min(UNKNOWN) };
         let weight = if loudness > voice.loudness { ATTACK } else { RELEASE };
         voice.loudness += (loudness - voice.loudness) * weight;
         if loudness >= SPEAKING {
@@ -140,6 +141,11 @@ impl Speakers {
         }
         self.listed = speaking.iter().map(|v| v.participant).collect();
         Some(self.listed.clone())
+    }
+
+    /// As it was last listed.
+    pub(crate) fn is_listed(&self, participant: ParticipantId) -> bool {
+        self.listed.contains(&participant)
     }
 
     /// Takes the place of the quietest who does not speak, or speaks much more quietly, among those ahead of `source`: a
@@ -196,6 +202,33 @@ impl Speakers {
         changed
     }
 }
+
+impl Voice {
+    fn new(source: Key<Source>, participant: ParticipantId, apart: bool) -> Voice {
+        Voice {
+            source,
+            participant,
+            apart,
+            loudness: 0.0,
+            background: 0.0,
+            heard: None,
+            spoke: None,
+            began: None,
+            took: None,
+        }
+    }
+
+    /// Whether a packet stands out from the background that it is part of.
+    fn is_lively(&mut self, now: Instant, loudness: f32) -> bool {
+        let passed = self.heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)).min(PAUSE_MAX);
+        self.heard = Some(now);
+        self.background = (self.background + passed.as_secs_f32() * BACKGROUND_RISE_DB).min(loudness);
+        loudness >= self.background + LIVELY_DB
+    }
+}
+
+/// Between two packets of a microphone that sends nothing while it is quiet the background does not rise further.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
@@ -257,6 +290,47 @@ mod tests {
             changes += u32::from(speakers.on_level(at, silent, level(127)));
         }
         assert!(changes <= 10, "{changes} changes in two seconds");
+    }
+
+    /// Twenty milliseconds of somebody who talks: half a second of words, a tenth of pause.
+    fn word(nth: u32) -> u8 {
+        if nth % 30 < 25 { 30 } else { 55 }
+    }
+
+    #[test]
+    fn a_constant_level_is_no_speech_and_keeps_no_place_from_those_who_talk() {
+        let (mut speakers, s, t0) = speakers(3);
+        let mut listed = Vec::new();
+        for nth in 0..3000 {
+            let at = t0 + Duration::from_millis(20) * nth;
+            speakers.on_level(at, s[0], level(0));
+            speakers.on_level(at, s[1], level(word(nth)));
+            if nth >= 1500 {
+                speakers.on_level(at, s[2], level(word(nth + 7)));
+            }
+            listed = speakers.next_listed(at).unwrap_or(listed);
+            match nth {
+                10 => assert_eq!(listed.len(), 2, "nobody can tell so soon"),
+                1000 => assert_eq!(listed, [ParticipantId(1)]),
+                1506 => assert!(speakers.holders().contains(&s[2]), "120 ms after the first word"),
+                _ => {}
+            }
+            if nth > 1506 {
+                assert!(s[1..].iter().all(|source| speakers.holders().contains(source)), "packet {nth}");
+            }
+        }
+        assert_eq!(listed.len(), 2);
+    }
+
+    #[test]
+    fn whoever_talks_without_end_stays_a_speaker() {
+        let (mut speakers, s, t0) = speakers(2);
+        for nth in 0..15_000 {
+            let at = t0 + Duration::from_millis(20) * nth;
+            speakers.on_level(at, s[0], level(word(nth)));
+            let listed = speakers.next_listed(at);
+            assert!(nth < 10 || listed.is_none(), "packet {nth}: {listed:?}");
+        }
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub struct Layer {
     withheld: u32,
     last_withheld: Option<Packet>,
     pub packets: u32,
-    octets: u32,
+    pub octets: u32,
+    pub keyframe_octets: u64,
     pub keyframes: u32,
     pub keyframe_requests: u32,
     pub nacked: u32,
@@ -229,6 +230,7 @@ impl Layer {
             last_withheld: None,
             packets: 0,
             octets: 0,
+            keyframe_octets: 0,
             keyframes: 0,
             keyframe_requests: 0,
             nacked: 0,
@@ -292,11 +294,16 @@ impl Layer {
         }
         let mut extensions = self.extensions(now, mid, sender, false);
         if let Some(id) = sender.dialect.extensions.audio_level.filter(|_| audio) {
+            // Somebody who talks pauses between the words.
+            let level = if stamp.frame % 30 < 25 { level } else { (level + 25).min(127) };
             extensions.push((id, vec![level | if level < 60 { 0x80 } else { 0 }]));
         }
         self.seq = self.seq.wrapping_add(1);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload.len() as u32);
+        if keyframe {
+            self.keyframe_octets += payload.len() as u64;
+        }
         let mut header = Header {
             version: 2,
             marker: last && !audio,
