@@ -70,6 +70,7 @@ pub(crate) enum Note {
     SlotShows {
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
+        paused: bool,
     },
     Publish {
         pictures: Pictures,
@@ -312,8 +313,11 @@ impl Hall {
                     self.give_receipt(&leaving.outbox, &leaving.stay);
                 }
             }
-            News::SlotShows { participant, slot, source } => {
-                self.pass(participant, Note::SlotShows { slot, source });
+            News::SlotShows { participant, slot, source, paused } => {
+                self.pass(participant, Note::SlotShows { slot, source, paused });
+            }
+            News::LayersWanted { participant, source, layers } => {
+                self.say(participant, &ServerMessage::Layers { source: source.into(), layers });
             }
             News::Speakers(room, speakers) => self.with(|rooms| rooms.speakers(room, &speakers)),
         }

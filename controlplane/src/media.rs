@@ -34,6 +34,12 @@ pub(crate) enum News {
         participant: ParticipantId,
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
+        paused: bool,
+    },
+    LayersWanted {
+        participant: ParticipantId,
+        source: SourceKind,
+        layers: u8,
     },
     Speakers(RoomId, Vec<ParticipantId>),
 }
@@ -221,8 +227,11 @@ impl Media {
                     Some(News::Refused(participant))
                 }
             },
-            Event::SlotShows { participant, slot, source, .. } => {
-                Some(News::SlotShows { participant, slot, source })
+            Event::SlotShows { participant, slot, source, paused, .. } => {
+                Some(News::SlotShows { participant, slot, source, paused })
+            }
+            Event::LayersWanted { participant, source, layers, .. } => {
+                Some(News::LayersWanted { participant, source, layers })
             }
             Event::Speakers { room, speakers } => Some(News::Speakers(room, speakers)),
             Event::Left { participant, .. } => Some(News::Left(participant)),

@@ -45,7 +45,8 @@ pub struct Limits {
     pub consent: Duration,
     /// A participant that has not finished ICE and DTLS by then is gone.
     pub setup: Duration,
-    /// Least time between two keyframe requests to one layer.
+    /// Time between two keyframe requests to one source in the long run: however many people come, a publisher's other
+    /// pictures must not get worse.
     pub keyframe_interval: Duration,
     /// Blocks of the send buffer per worker, 32 KiB each; touched only when used.
     pub egress_blocks: usize,
@@ -77,7 +78,7 @@ impl Default for Limits {
             history_packets: 512,
             consent: Duration::from_secs(15),
             setup: Duration::from_secs(30),
-            keyframe_interval: Duration::from_millis(500),
+            keyframe_interval: Duration::from_secs(2),
             egress_blocks: 2048,
             segments_max: 44,
             tick_max: Duration::from_millis(1),

@@ -100,12 +100,22 @@ pub enum Event {
         participant: ParticipantId,
         why: Refusal,
     },
-    /// The first packet of this source has been forwarded into the slot, or the slot shows nothing.
+    /// The first packet of this source has been forwarded into the slot, or the slot shows nothing. `paused`: its picture
+    /// stands still from this moment, since the participant's line does not carry it, until it is shown again.
     SlotShows {
         room: RoomId,
         participant: ParticipantId,
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
+        paused: bool,
+    },
+    /// So many of the simulcast layers of a participant's source are wanted by somebody, from the smallest on. Until the
+    /// first such word all are.
+    LayersWanted {
+        room: RoomId,
+        participant: ParticipantId,
+        source: SourceKind,
+        layers: u8,
     },
     /// Who speaks, the most recent active speaker first.
     Speakers {

@@ -200,9 +200,8 @@ fn a_storm_of_keyframe_requests_is_merged() {
         }
         world
             .until("all see", |world| viewers.iter().all(|who| world.received(*who, publisher, Camera) > 20));
-        world.run_for(Duration::from_secs(1));
+        world.run_for(Duration::from_secs(4));
         let before = world.clients[publisher].source(Camera).layers[0].keyframe_requests;
-        let start = world.now();
         for _ in 0..10 {
             for viewer in &viewers {
                 let slot = world.video_slot(*viewer, 0);
@@ -212,9 +211,8 @@ fn a_storm_of_keyframe_requests_is_merged() {
         }
         world.run_for(Duration::from_millis(200));
         let asked = world.clients[publisher].source(Camera).layers[0].keyframe_requests - before;
-        // At most one per 500 ms and one at the start; 100 were asked for.
-        let allowed = 2 + ((world.now() - start).as_millis() / 500) as u32;
-        assert!((1..=allowed).contains(&asked), "the publisher was asked {asked} times");
+        // Two may come close together, the next one two seconds later; 100 were asked for.
+        assert!((1..=2).contains(&asked), "the publisher was asked {asked} times");
         assert!(world.dropped(Dropped::KeyframeRequestMerged) >= 20);
     });
 }
@@ -223,13 +221,14 @@ fn a_storm_of_keyframe_requests_is_merged() {
 fn a_keyframe_request_is_repeated_until_the_keyframe_comes() {
     on_sim(|world| {
         let (publisher, viewer) = seen(world, Plan::browser(), Plan::viewer());
+        world.run_for(Duration::from_secs(4));
         world.set_shape(publisher, Direction::Down, Shape { loss: 1.0, ..Shape::default() });
         let slot = world.video_slot(viewer, 0);
         world.clients[viewer].request_keyframe(slot);
         world.run_for(Duration::from_millis(700));
         let before = world.clients[publisher].source(Camera).layers[0].keyframes;
         world.set_shape(publisher, Direction::Down, Shape::default());
-        world.until_within(Duration::from_secs(1), "the keyframe is made", |world| {
+        world.until_within(Duration::from_secs(2), "the keyframe is made", |world| {
             world.clients[publisher].source(Camera).layers[0].keyframes > before
         });
     });

@@ -152,11 +152,13 @@ impl Call {
         &self,
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
+        paused: bool,
     ) -> Option<ServerMessage> {
         let mid = self.negotiated.as_ref()?.slots.get(usize::from(slot.0))?;
         let slot = shown(mid);
         let (participant, source) = source.unzip();
-        Some(ServerMessage::Slot { slot, participant: participant.map(Id), source: source.map(Into::into) })
+        let (participant, source) = (participant.map(Id), source.map(Into::into));
+        Some(ServerMessage::Slot { slot, participant, source, paused })
     }
 
     fn connection(&self, now: Instant) -> Option<Connection> {

@@ -187,6 +187,14 @@ pub(crate) enum ServerMessage {
         slot: String,
         participant: Option<Id>,
         source: Option<Source>,
+        /// Its picture stands still: the line does not carry it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        paused: bool,
+    },
+    /// So many of this participant's simulcast layers are wanted, from the smallest on.
+    Layers {
+        source: Source,
+        layers: u8,
     },
     Speakers {
         participants: Vec<Id>,
@@ -541,9 +549,18 @@ mod tests {
     #[test]
     fn server_messages_look_as_the_protocol_says() {
         let id = Id(ParticipantId(255));
-        let slot = ServerMessage::Slot { slot: "5".into(), participant: None, source: None };
+        let slot = ServerMessage::Slot { slot: "5".into(), participant: None, source: None, paused: false };
         let json = |message: &ServerMessage| serde_json::to_string(message).unwrap();
         assert_eq!(json(&slot), r#"{"type":"slot","slot":"5","participant":null,"source":null}"#);
+        let camera = Some(Source::Camera);
+        let paused =
+            ServerMessage::Slot { slot: "5".into(), participant: Some(id), source: camera, paused: true };
+        assert_eq!(
+            json(&paused),
+            r#"{"type":"slot","slot":"5","participant":"00000000000000ff","source":"camera","paused":true}"#
+        );
+        let layers = ServerMessage::Layers { source: Source::Camera, layers: 2 };
+        assert_eq!(json(&layers), r#"{"type":"layers","source":"camera","layers":2}"#);
         assert_eq!(
             json(&ServerMessage::Left { participant: id }),
             r#"{"type":"left","participant":"00000000000000ff"}"#

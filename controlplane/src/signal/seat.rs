@@ -102,8 +102,8 @@ impl Seat {
         match note {
             Note::Say(text) | Note::Receipt(text) => Some(self.said.push(text)),
             Note::Admitted(admitted) => Some(self.enter(*admitted)),
-            Note::SlotShows { slot, source } => {
-                let message = self.call.as_ref()?.slot_shows(slot, source)?;
+            Note::SlotShows { slot, source, paused } => {
+                let message = self.call.as_ref()?.slot_shows(slot, source, paused)?;
                 Some(self.say(&message))
             }
             // For viewers only.

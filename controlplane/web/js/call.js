@@ -56,6 +56,8 @@ export class Call {
   #negotiating = false;
   #changes = Promise.resolve();
   #meter = new Meter(this.#pc);
+  /** How many simulcast layers of the camera somebody wants, from the smallest on. */
+  #layersWanted = CAMERA_LAYERS.length;
 
   /**
    * @param {{ audioSlots: number, videoSlots: number }} most what the server accepts
@@ -123,8 +125,22 @@ export class Call {
     this.#changes = this.#changes.then(async () => {
       if (sender.track === track || this.#pc.signalingState === 'closed') return;
       await sender.replaceTrack(track);
-      await setLayers(sender, source, track !== null);
+      await setLayers(sender, source, track ? this.#layersWanted : 0);
     }).catch(() => { /* the track ended or the connection was closed meanwhile */ });
+  }
+
+  /**
+   * Layers that nobody wants are not encoded.
+   * @param {Source} source
+   * @param {number} layers
+   */
+  limitLayers(source, layers) {
+    if (source !== 'camera') return;
+    this.#layersWanted = layers;
+    const { sender } = this.#sending.camera;
+    this.#changes = this.#changes.then(async () => {
+      if (sender.track && this.#pc.signalingState !== 'closed') await setLayers(sender, source, layers);
+    });
   }
 
   /**
@@ -232,16 +248,16 @@ function isCommon({ mimeType, sdpFmtpLine = '' }) {
  * with the track: after replaceTrack(null) alone, Firefox 153 sends the last picture again once a second.
  * @param {RTCRtpSender} sender
  * @param {Source} source
- * @param {boolean} on
+ * @param {number} wanted layers that somebody wants, from the smallest on; 0: off
  */
-async function setLayers(sender, source, on) {
+async function setLayers(sender, source, wanted) {
   const parameters = sender.getParameters();
   const isSmall = (sender.track?.getSettings().height ?? SMALL_CAMERA) < SMALL_CAMERA;
   const simulcast = source === 'camera' && parameters.encodings.length === CAMERA_LAYERS.length;
   const layers = simulcast ? (isSmall ? SMALL_CAMERA_LAYERS : CAMERA_LAYERS) : [];
   for (const [i, encoding] of parameters.encodings.entries()) {
     const { active = true, ...layer } = layers[i] ?? {};
-    Object.assign(encoding, layer, { active: active && on });
+    Object.assign(encoding, layer, { active: active && (i < wanted || (wanted > 0 && !simulcast)) });
   }
   await sender.setParameters(parameters).catch(() => { /* the first setting stays */ });
 }

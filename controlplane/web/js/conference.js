@@ -458,6 +458,9 @@ export class Conference {
         else this.#shown.set(message.slot, { key: videoKey(message.participant, message.source), since: performance.now() });
         this.#on.onPictures();
         return;
+      case 'layers':
+        this.#call?.limitLayers(message.source, message.layers);
+        return;
       case 'speakers':
         this.speakers = message.participants;
         this.#on.onSpeakers();

@@ -57,7 +57,8 @@ import { Line } from './line.js';
  *   | { type: 'answer', sdp: string }
  *   | { type: 'joined' | 'changed', participant: Participant }
  *   | { type: 'left', participant: string }
- *   | { type: 'slot', slot: string, participant: string | null, source: Source }
+ *   | { type: 'slot', slot: string, participant: string | null, source: Source, paused?: boolean }
+ *   | { type: 'layers', source: Source, layers: number }
  *   | { type: 'speakers', participants: string[] }
  *   | { type: 'chat', from: string, name: string, text: string, line: number }
  *   | { type: 'chat-deleted', from: string, line?: number }

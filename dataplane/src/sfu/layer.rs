@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
 use crate::sfu::history::{Entry, History};
+use crate::sfu::rate::Rate;
 use crate::wire::rtcp::ReportBlock;
 
 /// Missing packets remembered per layer; a larger hole is not worth asking for packet by packet.
@@ -28,7 +29,10 @@ pub(crate) struct Layer {
     /// Picture height of the last keyframe in pixels.
     pub(crate) height: Option<u16>,
     pub(crate) keyframe: KeyframeRequest,
+    /// Which picture was the last keyframe, and its bytes so far.
+    last_keyframe: Option<(RtpTime, usize)>,
     pub(crate) history: History,
+    pub(crate) rate: Rate,
     clock_rate_hz: u32,
     last_packet: Option<Instant>,
     /// When packets came again after a silence.
@@ -67,11 +71,10 @@ struct Missing {
     tries: u8,
 }
 
-/// Merges the keyframe requests of all receivers into as few as the limit allows.
+/// Merges the keyframe requests of all receivers; how often one goes out is the source's affair.
 #[derive(Debug, Default)]
 pub(crate) struct KeyframeRequest {
     wanted: bool,
-    sent: Option<Instant>,
 }
 
 impl KeyframeRequest {
@@ -80,16 +83,11 @@ impl KeyframeRequest {
         std::mem::replace(&mut self.wanted, true)
     }
 
-    /// Whether a request goes out at `now`; it is repeated every `interval` until the keyframe comes.
-    pub(crate) fn due(&mut self, now: Instant, interval: Duration) -> bool {
-        if !self.wanted || self.sent.is_some_and(|sent| now < sent + interval) {
-            return false;
-        }
-        self.sent = Some(now);
-        true
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
     }
 
-    pub(crate) fn on_keyframe(&mut self) {
+    fn on_keyframe(&mut self) {
         self.wanted = false;
     }
 }
@@ -102,7 +100,9 @@ impl Layer {
             epoch: 0,
             height: None,
             keyframe: KeyframeRequest::default(),
+            last_keyframe: None,
             history: History::new(),
+            rate: Rate::default(),
             clock_rate_hz,
             last_packet: None,
             resumed: None,
@@ -193,7 +193,13 @@ impl Layer {
     pub(crate) fn keep(&mut self, entry: Entry, payload: &[u8], packets: usize) {
         if entry.mark.keyframe {
             self.keyframe.on_keyframe();
+            self.last_keyframe = Some((entry.timestamp, 0));
             self.height = entry.mark.height.or(self.height);
+        }
+        if let Some((timestamp, bytes)) = &mut self.last_keyframe
+            && *timestamp == entry.timestamp
+        {
+            *bytes += payload.len();
         }
         self.history.provide(packets);
         self.history.store(entry, payload);
@@ -223,6 +229,11 @@ impl Layer {
         }
     }
 
+    /// What the last keyframe cost.
+    pub(crate) fn keyframe_bytes(&self) -> usize {
+        self.last_keyframe.map_or(0, |(_, bytes)| bytes)
+    }
+
     pub(crate) fn on_sender_report(&mut self, now: Instant, ntp: u64, rtp_time: RtpTime) {
         self.report = Some(SenderReport { ntp, rtp_time, at: now });
     }
@@ -234,6 +245,12 @@ impl Layer {
     /// Packets came within the last moments.
     pub(crate) fn is_live(&self, now: Instant) -> bool {
         self.last_packet.is_some_and(|at| now < at + SILENT)
+    }
+
+    /// Its sender is asked to begin again: it has not come and gone by itself.
+    pub(crate) fn on_asked(&mut self) {
+        self.last_packet = None;
+        self.resumed = None;
     }
 
     /// It has sent for a while since its last silence, if it had one.
@@ -303,24 +320,10 @@ mod tests {
         let (mut layer, t0) = layer();
         layer.on_packet(t0, t0, ExtSeq(1), RtpTime(0), false, true);
         layer.on_packet(t0, t0, ExtSeq(1000), RtpTime(0), false, true);
-        assert!(layer.keyframe.due(t0, Duration::from_millis(500)));
+        assert!(layer.keyframe.is_wanted());
         let mut lost = Vec::with_capacity(16);
         layer.next_nacks(t0 + Duration::from_secs(1), &mut lost);
         assert!(lost.is_empty());
-    }
-
-    #[test]
-    fn keyframe_requests_are_merged_and_repeated_until_the_keyframe_comes() {
-        let interval = Duration::from_millis(500);
-        let t0 = Instant::now();
-        let mut request = KeyframeRequest::default();
-        assert!(!request.want());
-        assert!(request.want());
-        assert!(request.due(t0, interval));
-        assert!(!request.due(t0 + interval / 2, interval));
-        assert!(request.due(t0 + interval, interval));
-        request.on_keyframe();
-        assert!(!request.due(t0 + 3 * interval, interval));
     }
 
     #[test]

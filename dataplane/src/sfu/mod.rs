@@ -1,5 +1,6 @@
 //! Sans-IO state machines of a room: bytes and `now` come in, filled slots and events go out.
 
+pub(crate) mod allocation;
 pub(crate) mod arrivals;
 pub(crate) mod batch;
 pub(crate) mod clock;
@@ -9,6 +10,7 @@ pub(crate) mod history;
 pub mod ice;
 pub(crate) mod layer;
 pub(crate) mod participant;
+pub(crate) mod rate;
 pub(crate) mod report;
 pub(crate) mod room;
 pub(crate) mod slab;

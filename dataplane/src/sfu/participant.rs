@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use crate::counters::Dropped;
 use crate::egress::Egress;
 use crate::id::{MediaKind, ParticipantId, SourceKind, Ssrc};
+use crate::sfu::allocation::Patience;
 use crate::sfu::arrivals::Arrivals;
 use crate::sfu::clock::PublisherClock;
 use crate::sfu::room::Room;
-use crate::sfu::slab::Key;
+use crate::sfu::slab::{Key, Slab};
 use crate::sfu::slot::{Sender, Slot};
 use crate::sfu::source::Source;
 use crate::sfu::transport::Transport;
@@ -44,6 +45,7 @@ pub(crate) struct Participant {
     pub(crate) resend: ResendBudget,
     pub(crate) intake: Intake,
     pub(crate) padding: PaddingBudget,
+    pub(crate) patience: Patience,
     transport_seq: u16,
 }
 
@@ -90,6 +92,7 @@ impl Participant {
             resend: ResendBudget::default(),
             intake: Intake::default(),
             padding: PaddingBudget::default(),
+            patience: Patience::default(),
             transport_seq: 0,
         }
     }
@@ -101,6 +104,21 @@ impl Participant {
 
     pub(crate) fn audio_slots(&self) -> usize {
         self.slots.iter().filter(|slot| slot.spec.kind == MediaKind::Audio).count()
+    }
+
+    /// Bits a second that the line to this participant carries, as far as is known.
+    pub(crate) fn estimate_bps(&self) -> Option<u64> {
+        None
+    }
+
+    /// Bits a second that it would take to show everything as it is wished.
+    pub(crate) fn wants(&mut self, _bps: u64) {}
+
+    /// Bits a second of what is heard.
+    pub(crate) fn audio_bps(&self, sources: &Slab<Source>) -> u64 {
+        let audio = self.slots.iter().filter(|slot| slot.spec.kind == MediaKind::Audio);
+        let heard = audio.filter_map(|slot| sources.find(slot.source?)?.layers.first()?.rate.bps());
+        heard.sum()
     }
 
     /// The participant's slots beside what is needed to send into them; `None` before DTLS is done.

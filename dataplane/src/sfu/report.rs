@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::counters::Dropped;
 use crate::id::{SeqNo, Ssrc};
 use crate::sfu::clock;
+use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
 use crate::sfu::room::Turn;
 use crate::sfu::slab::{Key, Slab};
@@ -40,12 +41,18 @@ pub(crate) fn send_requests(
         // A layer that is silent beside others was paused by its sender. Browsers answer a request for one layer with
         // keyframes of all, so nobody asks before it is back.
         let is_live = source.layers.iter().any(|layer| layer.is_live(turn.now));
-        let flows = source.flows();
+        let now = turn.now;
+        let is_wanted = |layer: &Layer| {
+            layer.keyframe.is_wanted() && layer.ssrc.is_some() && (layer.is_live(now) || !is_live)
+        };
+        let interval = source.keyframe_interval(turn.limits.keyframe_interval);
+        let asks =
+            source.flows() && source.layers.iter().any(is_wanted) && source.requests.due(now, interval);
         for layer in &mut source.layers {
-            let is_paused = is_live && !layer.is_live(turn.now);
+            let is_asked = asks && is_wanted(layer);
             let Some(media) = layer.ssrc else { continue };
             let mut writer = Writer::new(&mut buffer);
-            if flows && !is_paused && layer.keyframe.due(turn.now, turn.limits.keyframe_interval) {
+            if is_asked {
                 writer.pli(owner.ssrc, media);
                 turn.counters.keyframe_requests_sent += 1;
             }

@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::egress::Egress;
 use crate::id::{ParticipantId, RoomId, SeqNo, SlotIndex};
 use crate::link::{Event, MediaSpec, Refusal};
+use crate::sfu::allocation::Demand;
 use crate::sfu::batch::Batch;
 use crate::sfu::clock;
 use crate::sfu::participant::{Participant, Seeds};
@@ -67,6 +68,8 @@ pub(crate) struct Room {
     /// Media came since the last tick.
     busy: bool,
     lost: Vec<SeqNo>,
+    /// Lent to [`Room::choose_layers`].
+    demands: Vec<Demand>,
 }
 
 impl Room {
@@ -81,6 +84,7 @@ impl Room {
             chosen: None,
             busy: false,
             lost: crate::sfu::arrivals::nack_list(),
+            demands: Vec::new(),
         }
     }
 
@@ -223,7 +227,7 @@ impl Room {
         self.busy = false;
         if self.chosen.is_none_or(|at| turn.now >= at + CHOICE_INTERVAL) {
             self.chosen = Some(turn.now);
-            self.choose_layers(turn.now);
+            self.choose_layers(turn.now, turn.events);
             if let Some(speakers) = self.speakers.next_listed(turn.now) {
                 turn.events.push_back(Event::Speakers { room: self.id, speakers });
             }

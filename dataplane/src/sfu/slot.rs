@@ -57,6 +57,7 @@ pub(crate) struct Slot {
     pub(crate) target: usize,
     /// The receiver has been told what the slot shows.
     pub(crate) announced: bool,
+    pub(crate) share: Share,
     current: Option<Mapping>,
     past: [Option<Mapping>; MAPPINGS],
     sent: Option<Sent>,
@@ -69,6 +70,16 @@ pub(crate) struct Slot {
     prepared: Option<Prepared>,
     /// Made with the first retransmission: most slots of most people never need it.
     resent: Option<Box<Resent>>,
+}
+
+/// Whether a slot has a part of what its receiver's line carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Share {
+    /// Nothing has been decided since it shows its source.
+    Open,
+    Granted,
+    /// There is not enough for its smallest layer.
+    Paused,
 }
 
 /// The last packets sent again, and when.
@@ -115,6 +126,7 @@ impl Slot {
             wish: None,
             target: 0,
             announced: true,
+            share: Share::Open,
             current: None,
             past: [None; MAPPINGS],
             sent: None,
@@ -138,6 +150,7 @@ impl Slot {
     pub(crate) fn show(&mut self, source: Option<Key<Source>>) {
         self.source = source;
         self.target = 0;
+        self.share = Share::Open;
         self.pause();
     }
 
@@ -175,7 +188,7 @@ impl Slot {
                 if continues.is_some() {
                     self.retire();
                 }
-                if meta.layer != self.target || !meta.mark.keyframe {
+                if meta.layer != self.target || !meta.mark.keyframe || self.share == Share::Paused {
                     return Ok(false);
                 }
                 self.switch(packet)

@@ -1,18 +1,27 @@
 //! A published source: its layers and who subscribes to it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::counters::Dropped;
 use crate::id::{Codec, ParticipantId, SlotIndex, SourceKind};
 use crate::link::SourceSpec;
+use crate::sfu::allocation::{LAYERS_MAX, Ladder, Rung};
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
 use crate::sfu::slab::Key;
 
 /// Height assumed of the largest layer until a keyframe tells it; each smaller layer is taken as half.
 const ASSUMED_HEIGHT: u16 = 720;
-/// Simulcast layers of one source; browsers send at most three.
-const LAYERS_MAX: usize = 4;
+/// Bits a second assumed of a layer for each of its lines squared until it is measured: 720 lines are 1.7 Mbit/s.
+const ASSUMED_BPS_PER_LINE: f64 = 3.3;
+/// Of what a source sends.
+const KEYFRAMES_SHARE: f64 = 0.1;
+/// Whoever waits for a keyframe does not wait longer, whatever it costs.
+const KEYFRAME_INTERVAL_MAX_S: f64 = 10.0;
+/// A request takes a round trip to be answered.
+const REQUEST_SPACING: Duration = Duration::from_millis(500);
+/// A layer that nobody wants is sent for this long before its owner hears of it: people go back and forth between views.
+const UNWANTED: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -27,13 +36,36 @@ pub(crate) struct Source {
     /// From the smallest to the largest.
     pub(crate) layers: Vec<Layer>,
     pub(crate) subscribers: Vec<(Key<Participant>, SlotIndex)>,
+    wanted: Wanted,
+    pub(crate) requests: Requests,
+}
+
+/// How often a source may be asked for keyframes: two requests may come close together, the second being for a packet that
+/// got lost, and in the long run there is one in each interval (GCRA, as of ITU-T I.371).
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    sent: Option<Instant>,
+    /// When all that was asked for has been earned.
+    earned: Option<Instant>,
+}
+
+/// How many of the layers somebody wants, from the smallest on.
+#[derive(Debug)]
+struct Wanted {
+    /// Counted in the present round.
+    count: usize,
+    /// What the owner knows.
+    told: usize,
+    /// Since when fewer are wanted than the owner knows of.
+    fewer: Option<Instant>,
 }
 
 impl Source {
     pub(crate) fn new(owner: Key<Participant>, owner_id: ParticipantId, mut spec: SourceSpec) -> Source {
         spec.rids.truncate(LAYERS_MAX);
         let clock = spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate_hz());
-        let layers = (0..spec.rids.len().max(1)).map(|_| Layer::new(clock)).collect();
+        let layers: Vec<_> = (0..spec.rids.len().max(1)).map(|_| Layer::new(clock)).collect();
+        let wanted = Wanted { count: 0, told: layers.len(), fewer: None };
         Source {
             owner,
             owner_id,
@@ -43,6 +75,8 @@ impl Source {
             withheld: false,
             layers,
             subscribers: Vec::new(),
+            wanted,
+            requests: Requests::default(),
         }
     }
 
@@ -68,12 +102,65 @@ impl Source {
         }
     }
 
-    /// The best live layer not larger than `height`, or the smallest live one; `None` when none is live. One that comes
-    /// and goes is left alone until it stays, unless it is the `chosen` one.
-    pub(crate) fn choose_layer(&self, now: Instant, height: u16, chosen: usize) -> Option<usize> {
+    /// The live layers not larger than `height`, or the smallest live one; empty when none is live. One that comes and goes
+    /// is left alone until it stays, unless it is the `chosen` one.
+    pub(crate) fn ladder(&self, now: Instant, height: u16, chosen: usize) -> Ladder {
         let live = |index: &usize| self.layers[*index].is_live(now);
         let stays = |index: &usize| live(index) && (*index == chosen || self.layers[*index].is_steady());
-        self.best(height, &stays).or_else(|| self.best(height, &live))
+        let all = || 0..self.layers.len();
+        let mut ladder = Ladder::default();
+        let eligible: &dyn Fn(&usize) -> bool = if all().any(|index| stays(&index)) { &stays } else { &live };
+        for layer in all().filter(eligible) {
+            if ladder.is_empty() || self.height_of(layer) <= height {
+                ladder.push(Rung {
+                    layer,
+                    bps: self.layers[layer].rate.bps().unwrap_or(self.assumed_bps(layer)),
+                });
+            }
+        }
+        ladder
+    }
+
+    /// Somebody whose line carries `estimate_bps` draws it so high. Returns the bits a second of the layer that they would
+    /// see if all were sent.
+    pub(crate) fn on_wish(&mut self, height: u16, estimate_bps: Option<u64>) -> u64 {
+        let fits = |layer: usize| self.height_of(layer) <= height;
+        let wished = (0..self.layers.len()).rfind(|layer| fits(*layer)).unwrap_or(0);
+        let bps = |layer: usize| self.layers[layer].rate.bps().unwrap_or(self.assumed_bps(layer));
+        let carried = |layer: &usize| estimate_bps.is_none_or(|estimate| bps(*layer) <= estimate);
+        let wanted = (0..=wished).rfind(carried).unwrap_or(0) + 1;
+        let wished_bps = bps(wished);
+        self.wanted.count = self.wanted.count.max(wanted);
+        wished_bps
+    }
+
+    /// Ends a round of [`Source::on_wish`]: how many layers the owner shall send, if that is something else than before. The
+    /// smallest is always wanted, so that whoever comes sees something at once.
+    pub(crate) fn next_wanted(&mut self, now: Instant) -> Option<u8> {
+        let count = std::mem::take(&mut self.wanted.count).max(1);
+        if count >= self.wanted.told {
+            self.wanted.fewer = None;
+        } else if now < *self.wanted.fewer.get_or_insert(now) + UNWANTED {
+            return None;
+        }
+        if count == self.wanted.told {
+            return None;
+        }
+        for layer in self.layers.iter_mut().take(count).skip(self.wanted.told) {
+            layer.on_asked();
+        }
+        self.wanted.told = count;
+        self.wanted.fewer = None;
+        Some(count as u8)
+    }
+
+    /// Least time between two keyframe requests in the long run: at least `least`, and longer while keyframes would be more
+    /// than their share of what the source sends. A browser that is asked for one layer makes keyframes of all.
+    pub(crate) fn keyframe_interval(&self, least: Duration) -> Duration {
+        let bits: f64 = self.layers.iter().map(|layer| layer.keyframe_bytes() as f64 * 8.0).sum();
+        let bps: f64 = self.layers.iter().filter_map(|layer| layer.rate.bps()).map(|bps| bps as f64).sum();
+        let seconds = if bps > 0.0 { bits / (bps * KEYFRAMES_SHARE) } else { 0.0 };
+        Duration::from_secs_f64(seconds.min(KEYFRAME_INTERVAL_MAX_S)).max(least)
     }
 
     /// The codec of a payload type and whether it is its retransmission format.
@@ -90,14 +177,89 @@ impl Source {
         self.subscribers.retain(|s| *s != (participant, slot));
     }
 
-    fn best(&self, height: u16, eligible: &dyn Fn(&usize) -> bool) -> Option<usize> {
-        let fits = |index: &usize| self.height_of(*index) <= height;
-        let indices = || 0..self.layers.len();
-        indices().rev().filter(eligible).find(fits).or_else(|| indices().find(eligible))
-    }
-
     fn height_of(&self, index: usize) -> u16 {
         let below_top = self.layers.len() - 1 - index;
         self.layers[index].height.unwrap_or(ASSUMED_HEIGHT >> below_top)
+    }
+    fn assumed_bps(&self, layer: usize) -> u64 {
+        (f64::from(self.height_of(layer)).powi(2) * ASSUMED_BPS_PER_LINE) as u64
+    }
+}
+
+impl Requests {
+    /// Whether a request goes out at `now`.
+    pub(crate) fn due(&mut self, now: Instant, interval: Duration) -> bool {
+        if self.sent.is_some_and(|sent| now < sent + REQUEST_SPACING)
+            || self.earned.is_some_and(|earned| earned > now + interval)
+        {
+            return false;
+        }
+        self.sent = Some(now);
+        self.earned = Some(self.earned.map_or(now, |earned| earned.max(now)) + interval);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Mid, Pt, Rid};
+    use crate::link::CodecPt;
+    use crate::sfu::slab::Slab;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn camera() -> (Source, Instant) {
+        let spec = SourceSpec {
+            mid: Mid::new(b"c").unwrap(),
+            kind: SourceKind::Camera,
+            codecs: vec![CodecPt { codec: Codec::Vp8, pt: Pt(96), rtx_pt: None }],
+            rids: [b"q", b"h", b"f"].map(|rid| Rid::new(rid).unwrap()).to_vec(),
+            ssrcs: Vec::new(),
+        };
+        let owner = Slab::<Participant>::new().reserve_key();
+        (Source::new(owner, ParticipantId(1), spec), Instant::now())
+    }
+
+    #[test]
+    fn a_second_request_is_near_and_after_it_there_is_one_in_each_interval() {
+        let (mut requests, t0) = (Requests::default(), Instant::now());
+        let due = (0..1000).filter(|n| requests.due(t0 + 10 * MS * *n, 2000 * MS)).map(|n| n * 10);
+        assert_eq!(due.collect::<Vec<u32>>(), [0, 500, 2000, 4000, 6000, 8000]);
+        assert!(requests.due(t0 + 60_000 * MS, 2000 * MS) && requests.due(t0 + 60_500 * MS, 2000 * MS));
+    }
+
+    #[test]
+    fn the_owner_hears_at_once_that_more_is_wanted_and_late_that_less_is() {
+        let (mut source, t0) = camera();
+        let mut round = |at: Duration, height: u16, estimate_bps| {
+            source.on_wish(height, estimate_bps);
+            source.next_wanted(t0 + at)
+        };
+        assert_eq!(round(Duration::ZERO, 360, None), None, "all are sent, and somebody may want them soon");
+        assert_eq!(round(UNWANTED, 360, None), Some(2));
+        assert_eq!(round(UNWANTED, 360, None), None);
+        assert_eq!(round(UNWANTED, 2000, None), Some(3));
+        assert_eq!(round(2 * UNWANTED, 180, None), None);
+        assert_eq!(round(3 * UNWANTED - MS, 720, None), None, "wanted again in time");
+        assert_eq!(round(3 * UNWANTED, 180, None), None);
+        assert_eq!(round(4 * UNWANTED, 180, None), Some(1));
+        // What no line carries is wanted by nobody.
+        assert_eq!(round(4 * UNWANTED, 720, Some(500_000)), Some(2));
+        assert_eq!(round(4 * UNWANTED, 720, Some(10_000)), None);
+    }
+
+    #[test]
+    fn the_smallest_layer_is_wanted_by_whoever_may_come() {
+        let (mut source, t0) = camera();
+        assert_eq!(source.next_wanted(t0), None);
+        assert_eq!(source.next_wanted(t0 + UNWANTED), Some(1));
+    }
+
+    #[test]
+    fn what_a_source_would_send_if_all_were_wanted_is_known_before_it_does() {
+        let (mut source, _) = camera();
+        let bps = [180, 360, 720].map(|height| source.on_wish(height, None));
+        assert!(bps.is_sorted() && (1_500_000..2_000_000).contains(&bps[2]), "{bps:?}");
     }
 }

@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use crate::id::{MediaKind, ParticipantId, RoomId, SlotIndex, SourceKind};
 use crate::link::{Event, Wish};
+use crate::sfu::allocation::{self, Demand};
 use crate::sfu::participant::Participant;
 use crate::sfu::room::Room;
 use crate::sfu::slab::{Key, Slab};
-use crate::sfu::slot::Slot;
+use crate::sfu::slot::{Share, Slot};
 use crate::sfu::source::Source;
+use crate::sfu::speaker::Speakers;
 
 impl Room {
     /// What the video slots of one participant shall show.
@@ -22,6 +24,7 @@ impl Room {
                     wish.copied().filter(|w| w.source != SourceKind::Microphone && w.from != participant.id);
             }
         }
+        participant.patience.skip();
         self.resolve_wishes_of(key, events);
         self.chosen = None;
     }
@@ -101,18 +104,49 @@ impl Room {
         }
     }
 
-    /// Gives every video slot the best layer that fits its wish; asks for keyframes where a slot waits.
-    pub(super) fn choose_layers(&mut self, now: Instant) {
-        for (_, participant) in self.participants.iter_mut() {
-            for slot in participant.slots.iter_mut().filter(|s| s.spec.kind == MediaKind::Video) {
-                let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };
-                let Some(source) = self.sources.find_mut(key) else { continue };
-                if let Some(best) = source.choose_layer(now, wish.height, slot.target) {
-                    slot.target = best;
+    /// Gives every video slot the layer that fits its wish and its receiver's line, or pauses it; asks for keyframes where a
+    /// slot waits, and tells publishers which layers are wanted.
+    pub(super) fn choose_layers(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        let Room { id: room, participants, sources, speakers, demands, .. } = self;
+        for (_, participant) in participants.iter_mut() {
+            let estimate_bps = participant.estimate_bps();
+            let mut wants_bps = demand(participant, estimate_bps, now, sources, speakers, demands);
+            let audio_bps = participant.audio_bps(sources);
+            wants_bps += audio_bps;
+            participant.wants(wants_bps);
+            let budget_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps));
+            allocation::divide(now, budget_bps, demands, &mut participant.patience);
+            for demand in &*demands {
+                let Some(slot) = participant.slots.get_mut(demand.slot) else { continue };
+                let Some(source) = slot.source.and_then(|source| sources.find_mut(source)) else { continue };
+                match demand.granted {
+                    Some(rung) => {
+                        slot.share = Share::Granted;
+                        slot.target = demand.ladder.rungs()[rung].layer;
+                        if slot.waits_for_keyframe(source) {
+                            source.layers[slot.target].keyframe.want();
+                        }
+                    }
+                    None if slot.share != Share::Paused => {
+                        slot.share = Share::Paused;
+                        slot.pause();
+                        events.push_back(Event::SlotShows {
+                            room: *room,
+                            participant: participant.id,
+                            slot: SlotIndex(demand.slot as u16),
+                            source: Some((source.owner_id, source.kind)),
+                            paused: true,
+                        });
+                    }
+                    None => {}
                 }
-                if source.flows() && slot.waits_for_keyframe(source) {
-                    source.layers[slot.target].keyframe.want();
-                }
+            }
+        }
+        for (_, source) in sources.iter_mut().filter(|(_, source)| source.layers.len() > 1 && source.flows())
+        {
+            if let Some(layers) = source.next_wanted(now) {
+                let (participant, source) = (source.owner_id, source.kind);
+                events.push_back(Event::LayersWanted { room: *room, participant, source, layers });
             }
         }
     }
@@ -187,6 +221,46 @@ impl Room {
     }
 }
 
+/// What the video slots of a participant ask for. Returns the bits a second that all of it would take.
+fn demand(
+    participant: &mut Participant,
+    estimate_bps: Option<u64>,
+    now: Instant,
+    sources: &mut Slab<Source>,
+    speakers: &Speakers,
+    demands: &mut Vec<Demand>,
+) -> u64 {
+    demands.clear();
+    let shown = |slot: &Slot| slot.source.and(slot.wish);
+    let smallest = participant.slots.iter().filter_map(shown).map(|wish| wish.height).min().unwrap_or(0);
+    let mut wants_bps = 0;
+    let mut is_open = false;
+    for (index, slot) in participant.slots.iter().enumerate() {
+        let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };
+        let Some(source) = sources.find_mut(key).filter(|source| source.flows()) else { continue };
+        wants_bps += source.on_wish(wish.height, estimate_bps);
+        let ladder = source.ladder(now, wish.height, slot.target);
+        if ladder.is_empty() {
+            continue;
+        }
+        is_open |= slot.share == Share::Open;
+        demands.push(Demand {
+            slot: index,
+            weight: allocation::weight(wish.source == SourceKind::Screen, wish.height, smallest),
+            speaks: speakers.is_listed(source.owner_id),
+            height: wish.height,
+            ladder,
+            held: ladder.rung_of(slot.target).filter(|_| slot.share == Share::Granted),
+            granted: None,
+        });
+    }
+    if is_open {
+        // Who begins to look at somebody shall not wait.
+        participant.patience.skip();
+    }
+    wants_bps
+}
+
 /// Who is in a slot already stays in it.
 fn fill_audio_slots(
     room: RoomId,
@@ -240,7 +314,8 @@ fn show(
         None => {
             slot.announced = true;
             if showed {
-                events.push_back(Event::SlotShows { room, participant: receiver, slot: index, source: None });
+                let (participant, slot) = (receiver, index);
+                events.push_back(Event::SlotShows { room, participant, slot, source: None, paused: false });
             }
         }
     }

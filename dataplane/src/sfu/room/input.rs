@@ -75,6 +75,7 @@ impl Room {
         if let Some(reason) = stopped {
             return Err(reason);
         }
+        layer.rate.on_packet(turn.now, payload.len());
         let mut mark = FrameMark { keyframe: true, ..FrameMark::default() };
         if is_video {
             mark = codec::inspect(codec, payload);
@@ -220,6 +221,7 @@ impl Room {
                     participant: receiver,
                     slot: leg.slot,
                     source,
+                    paused: false,
                 });
             }
         }

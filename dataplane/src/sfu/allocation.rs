@@ -1,0 +1,381 @@
+//! Divides what a receiver's line carries over the pictures that its page wants to show. Pure.
+//!
+//! ```text
+//! 1. everybody's smallest layer, the most important first     nobody starves while there is enough for all
+//! 2. screens, then what is drawn large: as high as they go    the picture that people look at
+//! 3. the rest in turns, a layer each
+//! what finds no place for its smallest layer is paused        a picture that cannot be watched helps nobody
+//! ```
+//!
+//! A layer above the present one has to fit with room to spare, and for some time: at the edge of a line's rate pictures
+//! would otherwise change with every breath of it. What does not fit goes at once.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+/// Layers of one source; browsers send three at most.
+pub(crate) const LAYERS_MAX: usize = 4;
+/// What a layer above the present one is taken to cost, in percent: an estimate and an encoder both err by about as much.
+const RISE_PERCENT: u64 = 115;
+/// What the present layers may be above the estimate, in percent, before they count as not carried.
+const SLACK_PERCENT: u64 = 105;
+/// How long an improvement must have been possible.
+const PATIENCE: Duration = Duration::from_millis(1000);
+/// Drawn this much higher than the smallest tile counts as large.
+const LARGE_FACTOR: u16 = 2;
+
+/// The layers of a source that may be chosen, from the smallest to the largest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ladder {
+    rungs: [Rung; LAYERS_MAX],
+    len: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Rung {
+    pub(crate) layer: usize,
+    pub(crate) bps: u64,
+}
+
+/// What people look at comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Weight {
+    Screen,
+    Large,
+    Small,
+}
+
+/// What one slot asks for and gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demand {
+    /// Place among the receiver's slots.
+    pub(crate) slot: usize,
+    pub(crate) weight: Weight,
+    /// The owner speaks at the moment.
+    pub(crate) speaks: bool,
+    /// As it is drawn.
+    pub(crate) height: u16,
+    pub(crate) ladder: Ladder,
+    /// The rung that it has; `None` while it shows nothing.
+    pub(crate) held: Option<usize>,
+    /// The rung that it gets; `None`: pause.
+    pub(crate) granted: Option<usize>,
+}
+
+/// One receiver's memory between two divisions.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    /// Since when something else than what is held would be granted.
+    since: Option<Instant>,
+    /// The page asked for something else: it shall not wait.
+    skip: bool,
+}
+
+impl Ladder {
+    pub(crate) fn push(&mut self, rung: Rung) {
+        if let Some(place) = self.rungs.get_mut(self.len) {
+            *place = rung;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn rungs(&self) -> &[Rung] {
+        &self.rungs[..self.len]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The highest rung that is no larger than `layer`.
+    pub(crate) fn rung_of(&self, layer: usize) -> Option<usize> {
+        self.rungs().iter().rposition(|rung| rung.layer <= layer)
+    }
+}
+
+impl Demand {
+    /// Goes up by a rung if that fits into what is left.
+    fn climb(&mut self, left: &mut u64) -> bool {
+        let next = self.granted.map_or(0, |rung| rung + 1);
+        if next >= self.ladder.len {
+            return false;
+        }
+        let cost = self.price(next).saturating_sub(self.granted.map_or(0, |rung| self.price(rung)));
+        let Some(rest) = left.checked_sub(cost) else { return false };
+        *left = rest;
+        self.granted = Some(next);
+        true
+    }
+
+    fn price(&self, rung: usize) -> u64 {
+        let bps = self.ladder.rungs[rung].bps;
+        if self.held.is_some_and(|held| rung <= held) { bps } else { bps * RISE_PERCENT / 100 }
+    }
+
+    fn held_bps(&self) -> u64 {
+        self.held.map_or(0, |rung| self.ladder.rungs[rung].bps)
+    }
+}
+
+/// How much something counts that is drawn so high beside others of which the smallest is `smallest` high.
+pub(crate) fn weight(is_screen: bool, height: u16, smallest: u16) -> Weight {
+    match is_screen {
+        true => Weight::Screen,
+        false if height >= smallest.saturating_mul(LARGE_FACTOR) => Weight::Large,
+        false => Weight::Small,
+    }
+}
+
+/// Decides what everybody gets of `budget_bps`, from what they have: `granted` of each demand. They are put in order of
+/// importance. Without a budget everybody gets everything.
+pub(crate) fn divide(now: Instant, budget_bps: Option<u64>, demands: &mut [Demand], patience: &mut Patience) {
+    let skip = std::mem::take(&mut patience.skip);
+    let Some(budget_bps) = budget_bps else {
+        patience.since = None;
+        demands.iter_mut().for_each(|demand| demand.granted = demand.ladder.len.checked_sub(1));
+        return;
+    };
+    demands.sort_unstable_by_key(|d| (d.weight, !d.speaks, Reverse(d.height), d.slot));
+    share_out(budget_bps, demands);
+    let held_bps = demands.iter().map(Demand::held_bps).sum::<u64>();
+    let is_carried = held_bps <= budget_bps * SLACK_PERCENT / 100;
+    if skip || !is_carried || demands.iter().all(|demand| demand.granted == demand.held) {
+        patience.since = None;
+        return;
+    }
+    if now < *patience.since.get_or_insert(now) + PATIENCE {
+        demands.iter_mut().for_each(|demand| demand.granted = demand.held);
+    } else {
+        patience.since = None;
+    }
+}
+
+fn share_out(budget_bps: u64, demands: &mut [Demand]) {
+    let mut left = budget_bps;
+    for demand in &mut *demands {
+        demand.granted = None;
+        demand.climb(&mut left);
+    }
+    let small = demands.partition_point(|demand| demand.weight < Weight::Small);
+    let (first, rest) = demands.split_at_mut(small);
+    for demand in first.iter_mut().filter(|demand| demand.granted.is_some()) {
+        while demand.climb(&mut left) {}
+    }
+    loop {
+        let mut moved = false;
+        for demand in rest.iter_mut().filter(|demand| demand.granted.is_some()) {
+            moved |= demand.climb(&mut left);
+        }
+        if !moved {
+            return;
+        }
+    }
+}
+
+impl Patience {
+    pub(crate) fn skip(&mut self) {
+        self.skip = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use Weight::{Large, Screen, Small};
+
+    const SIMULCAST: &[u64] = &[150, 500, 1700];
+
+    fn demand(slot: usize, weight: Weight, kbps: &[u64]) -> Demand {
+        let mut ladder = Ladder::default();
+        for (layer, kbps) in kbps.iter().enumerate() {
+            ladder.push(Rung { layer, bps: kbps * 1000 });
+        }
+        Demand { slot, weight, speaks: false, height: 100, ladder, held: None, granted: None }
+    }
+
+    /// What each slot gets, in order of the slots.
+    fn granted(kbps: u64, demands: &[Demand]) -> Vec<Option<usize>> {
+        let mut demands = demands.to_vec();
+        divide(Instant::now(), Some(kbps * 1000), &mut demands, &mut Patience { since: None, skip: true });
+        demands.sort_by_key(|demand| demand.slot);
+        demands.iter().map(|demand| demand.granted).collect()
+    }
+
+    #[test]
+    fn the_table_of_divisions() {
+        let grid: Vec<Demand> = (0..4).map(|slot| demand(slot, Small, SIMULCAST)).collect();
+        let stage = [demand(0, Small, SIMULCAST), demand(1, Large, SIMULCAST), demand(2, Small, SIMULCAST)];
+        let shared = [demand(0, Large, SIMULCAST), demand(1, Screen, &[1500]), demand(2, Small, &[150])];
+        for (kbps, demands, expected) in [
+            (10_000, &grid[..], vec![Some(2), Some(2), Some(2), Some(2)]),
+            (2_400, &grid[..], vec![Some(1), Some(1), Some(1), Some(1)]),
+            (1_200, &grid[..], vec![Some(1), Some(0), Some(0), Some(0)]),
+            (700, &grid[..], vec![Some(0), Some(0), Some(0), Some(0)]),
+            (400, &grid[..], vec![Some(0), Some(0), None, None]),
+            (100, &grid[..], vec![None, None, None, None]),
+            (3_000, &stage[..], vec![Some(1), Some(2), Some(0)]),
+            (1_000, &stage[..], vec![Some(0), Some(1), Some(0)]),
+            (400, &stage[..], vec![Some(0), Some(0), None]),
+            (5_000, &shared[..], vec![Some(2), Some(0), Some(0)]),
+            (2_500, &shared[..], vec![Some(1), Some(0), Some(0)]),
+            (1_800, &shared[..], vec![None, Some(0), None]),
+            (1_000, &shared[..], vec![Some(1), None, Some(0)]),
+        ] {
+            assert_eq!(granted(kbps, demands), expected, "{kbps} kbit/s for {demands:?}");
+        }
+    }
+
+    #[test]
+    fn who_speaks_is_paused_last_and_then_who_is_drawn_smallest_first() {
+        let mut demands: Vec<Demand> = (0..3).map(|slot| demand(slot, Small, SIMULCAST)).collect();
+        demands[2].speaks = true;
+        demands[1].height = 200;
+        assert_eq!(granted(180, &demands), [None, None, Some(0)]);
+        assert_eq!(granted(360, &demands), [None, Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn a_tile_counts_as_large_beside_smaller_ones_only() {
+        assert_eq!([weight(false, 720, 180), weight(false, 360, 180)], [Large, Large]);
+        assert_eq!([weight(false, 300, 180), weight(true, 100, 180)], [Small, Screen]);
+    }
+
+    #[test]
+    fn without_an_estimate_everybody_gets_everything() {
+        let mut demands = [demand(0, Small, SIMULCAST), demand(1, Small, &[])];
+        divide(Instant::now(), None, &mut demands, &mut Patience::default());
+        assert_eq!(demands.map(|demand| demand.granted), [Some(2), None]);
+    }
+
+    /// One receiver over time, a division every 200 ms.
+    struct Receiver {
+        now: Instant,
+        demands: Vec<Demand>,
+        patience: Patience,
+        changes: usize,
+    }
+
+    impl Receiver {
+        fn new(demands: Vec<Demand>) -> Receiver {
+            let patience = Patience { since: None, skip: true };
+            Receiver { now: Instant::now(), demands, patience, changes: 0 }
+        }
+
+        fn sees(&mut self, kbps: u64) -> Vec<Option<usize>> {
+            divide(self.now, Some(kbps * 1000), &mut self.demands, &mut self.patience);
+            self.now += Duration::from_millis(200);
+            self.demands.sort_by_key(|demand| demand.slot);
+            self.changes += self.demands.iter().filter(|demand| demand.granted != demand.held).count();
+            self.demands.iter_mut().for_each(|demand| demand.held = demand.granted);
+            self.demands.iter().map(|demand| demand.granted).collect()
+        }
+    }
+
+    #[test]
+    fn down_at_once_and_up_only_when_there_has_been_room_to_spare_for_a_while() {
+        let mut receiver = Receiver::new(vec![demand(0, Small, SIMULCAST)]);
+        assert_eq!(receiver.sees(2_000), [Some(2)]);
+        assert_eq!(receiver.sees(1_000), [Some(1)]);
+        for _ in 0..20 {
+            assert_eq!(receiver.sees(1_800), [Some(1)], "it would fit, but with nothing to spare");
+        }
+        for _ in 0..4 {
+            assert_eq!(receiver.sees(2_100), [Some(1)]);
+        }
+        assert_eq!(receiver.sees(1_200), [Some(1)], "the room is gone before it was used");
+        for _ in 0..5 {
+            assert_eq!(receiver.sees(2_100), [Some(1)]);
+        }
+        assert_eq!(receiver.sees(2_100), [Some(2)]);
+    }
+
+    #[test]
+    fn an_estimate_that_trembles_around_a_layer_does_not_make_the_picture_tremble() {
+        let mut receiver = Receiver::new((0..3).map(|slot| demand(slot, Small, SIMULCAST)).collect());
+        receiver.sees(1_600);
+        receiver.changes = 0;
+        for round in 0..200 {
+            receiver.sees(1_550 + round * 37 % 150);
+        }
+        assert!(receiver.changes <= 1, "{} changes", receiver.changes);
+    }
+
+    #[test]
+    fn what_the_page_asks_for_does_not_wait() {
+        let mut receiver = Receiver::new(vec![demand(0, Small, &[150])]);
+        receiver.sees(1_000);
+        receiver.demands[0].ladder = demand(0, Small, SIMULCAST).ladder;
+        assert_eq!(receiver.sees(1_000), [Some(0)]);
+        receiver.patience.skip();
+        assert_eq!(receiver.sees(1_000), [Some(1)]);
+    }
+
+    fn any_demands() -> impl Strategy<Value = Vec<Demand>> {
+        let one = (
+            prop::sample::select(vec![Screen, Large, Small]),
+            any::<bool>(),
+            90..1080_u16,
+            prop::collection::vec(20..3000_u64, 0..=LAYERS_MAX),
+            prop::option::of(0..LAYERS_MAX),
+        );
+        prop::collection::vec(one, 0..12).prop_map(|all| {
+            let made = all.into_iter().enumerate().map(|(slot, (weight, speaks, height, mut kbps, held))| {
+                kbps.sort_unstable();
+                let made = demand(slot, weight, &kbps);
+                Demand { speaks, height, held: held.filter(|held| *held < kbps.len()), ..made }
+            });
+            made.collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_granted_than_the_line_carries_and_the_order_of_importance_is_kept(
+            demands in any_demands(),
+            kbps in 0..20_000_u64,
+        ) {
+            let mut demands = demands;
+            let budget = kbps * 1000;
+            divide(Instant::now(), Some(budget), &mut demands, &mut Patience { since: None, skip: true });
+            let spent: u64 = demands.iter().filter_map(|d| Some(d.ladder.rungs[d.granted?].bps)).sum();
+            prop_assert!(spent <= budget);
+            for (place, demand) in demands.iter().enumerate() {
+                // Who is paused could not have had its smallest layer instead of what less important ones have.
+                if demand.granted.is_none() && !demand.ladder.is_empty() {
+                    let later: u64 = demands[place..].iter().filter_map(|d| Some(d.ladder.rungs[d.granted?].bps)).sum();
+                    let before = spent - later;
+                    let smallest_before: u64 = demands[..place]
+                        .iter()
+                        .filter(|d| d.granted.is_some())
+                        .map(|d| d.ladder.rungs[0].bps)
+                        .sum();
+                    prop_assert!(before >= smallest_before);
+                    prop_assert!(smallest_before + demand.price(0) > budget * 100 / RISE_PERCENT);
+                }
+            }
+        }
+
+        #[test]
+        fn more_budget_never_pauses_more(demands in any_demands(), kbps in 0..20_000_u64, more in 0..5_000_u64) {
+            // A dearer picture may take the place of several cheap ones that count less, so only equal prices compare.
+            let alike = |d: &Demand| Demand { held: None, ladder: demand(0, Small, SIMULCAST).ladder, ..*d };
+            let demands: Vec<Demand> = demands.iter().map(alike).collect();
+            let shown = |kbps| granted(kbps, &demands).iter().filter(|rung| rung.is_some()).count();
+            prop_assert!(shown(kbps + more) >= shown(kbps));
+        }
+
+        #[test]
+        fn under_a_constant_estimate_everybody_comes_to_rest(demands in any_demands(), kbps in 0..20_000_u64) {
+            let mut receiver = Receiver::new(demands);
+            let mut before = Vec::new();
+            for _ in 0..60 {
+                receiver.patience.skip();
+                before = receiver.sees(kbps);
+            }
+            receiver.patience.skip();
+            prop_assert_eq!(receiver.sees(kbps), before);
+        }
+    }
+}
