@@ -14,6 +14,7 @@ const pictures = resolve(process.argv[2] ?? join(repository, 'docs/screenshots')
 const language = process.argv[3] ?? 'en';
 const SIZES = [{ width: 1280, height: 800 }, { width: 390, height: 844, isMobile: true, hasTouch: true }];
 const LARGEST_BYTES = 190_000;
+const INTERRUPTED_MS = 3_500;
 const SHARPENING_MS = 12_000; // the bandwidth estimate climbs to the largest layer
 
 const WORDS = {
@@ -161,6 +162,23 @@ async function photograph(viewport) {
   await until('the pause', () => page.evaluate(() => document.querySelector('.is-paused') !== null));
   await shoot('paused');
   await click(others.mira, 'pause');
+  await press('connection');
+  await until('the numbers', () => page.$eval(testid('line-pictures'), (list) => list.childElementCount === 3));
+  await shoot('connection');
+  await click(page, 'stats-close');
+  // Her signalling breaks, and for a while there is no network to get it back over.
+  await others.lin.evaluate((ms) => {
+    const { WebSocket } = window;
+    window.WebSocket = class extends EventTarget {
+      close() {}
+    };
+    setTimeout(() => { window.WebSocket = WebSocket; }, ms);
+    seen.sockets.at(-1).close(4000);
+  }, INTERRUPTED_MS);
+  await until('the interruption', () => page.evaluate(() => document.querySelector('.is-away') !== null));
+  await new Promise((resolve) => setTimeout(resolve, INTERRUPTED_MS / 2)); // it is told after a while only
+  await shoot('interrupted');
+  await until('she is back', () => page.evaluate(() => document.querySelector('.is-away') === null));
   await press('settings');
   await shoot('settings');
   await page.keyboard.press('Escape');
