@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -304,18 +305,24 @@ fn nothing_is_left_in_memory(io: &str, encrypted: bool, seed: u64) {
         if remains.is_empty() {
             return;
         }
-        assert!(began < GONE_WITHIN, "{}", told(&remains));
+        assert!(began < GONE_WITHIN, "{}", told(&server, &remains));
         std::thread::park_timeout(Duration::from_millis(200));
     }
 }
 
-/// Where each of them is, for whoever has to find out why.
-fn told(remains: &BTreeMap<&str, Vec<Found>>) -> String {
+/// Where each of them is and what is around it, for whoever has to find out why.
+fn told(server: &Server, remains: &BTreeMap<&str, Vec<Found>>) -> String {
+    let memory = std::fs::File::open(format!("/proc/{}/mem", server.pid())).expect("the test's own child");
+    let around = |found: &Found| {
+        let mut bytes = [0; 160];
+        // Gone meanwhile, perhaps.
+        let _ = memory.read_at(&mut bytes, found.address.saturating_sub(64));
+        format!("\n    {:x} {} {}", found.address, found.mapping, bytes.escape_ascii())
+    };
     let mut text = String::from("left in memory:\n");
     for (name, places) in remains {
-        let list: Vec<String> =
-            places.iter().take(6).map(|found| format!("{:x} {}", found.address, found.mapping)).collect();
-        text += &format!("  {name}: {} times, {}\n", places.len(), list.join(", "));
+        let list: String = places.iter().take(6).map(around).collect();
+        text += &format!("  {name}: {} times{list}\n", places.len());
     }
     text
 }
