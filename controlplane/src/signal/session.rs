@@ -34,18 +34,25 @@ pub(crate) struct Visitor {
 struct Stay<'a> {
     server: &'a Server,
     participant: ParticipantId,
+    goes_on: bool,
 }
 
 impl Stay<'_> {
+    fn new(server: &Server, participant: ParticipantId) -> Stay<'_> {
+        Stay { server, participant, goes_on: false }
+    }
+
     /// The participant stays.
-    fn go_on(self) {
-        std::mem::forget(self);
+    fn go_on(mut self) {
+        self.goes_on = true;
     }
 }
 
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
-        self.server.hall.with(|rooms| rooms.leave(self.participant));
+        if !self.goes_on {
+            self.server.hall.with(|rooms| rooms.leave(self.participant));
+        }
     }
 }
 
@@ -107,7 +114,7 @@ async fn converse(server: &Rc<Server>, socket: &mut Socket, visitor: Visitor) ->
     let participant = ParticipantId(random::u64());
     let begun = match timeout(JOIN_WITHIN, first_message(socket)).await {
         Ok(Ok(First::Join { name, password })) => {
-            let stay = Stay { server, participant };
+            let stay = Stay::new(server, participant);
             let admitted = admit(server, &visitor, participant, name, password).await;
             admitted.map(|(room, entry, notes)| {
                 let mut seat = Seat::new(server.clone(), room, participant, notes);
@@ -166,7 +173,7 @@ async fn resume<'a>(
     let sha256 = token.sha256();
     let participant =
         hall.with(|rooms| rooms.resume(visitor.room.key(), &sha256)).ok_or(Refused::NotAdmitted)?;
-    let stay = Stay { server, participant };
+    let stay = Stay::new(server, participant);
     let seat = timeout(SEAT_WITHIN, hall.seat(participant)).await.ok().flatten();
     let mut seat = seat.ok_or(Refused::NotAdmitted)?;
     let missed = seat.go_on(Instant::now(), heard).ok_or(Refused::NotAdmitted)?;

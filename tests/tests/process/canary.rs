@@ -95,7 +95,7 @@ struct Half {
 
 enum Carrier {
     Wire(Wire),
-    Line(Line),
+    Line(Box<Line>),
 }
 
 impl Carrier {
@@ -113,7 +113,7 @@ impl Half {
     }
 
     fn message(line: Line, message: &Value) -> Half {
-        Half::send(Carrier::Line(line), &frame(&message.to_string()))
+        Half::send(Carrier::Line(Box::new(line)), &frame(&message.to_string()))
     }
 
     fn send(mut carrier: Carrier, bytes: &[u8]) -> Half {

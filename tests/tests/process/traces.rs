@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use serde_json::json;
@@ -266,10 +267,10 @@ fn what_belonged_to_a_closed_room_is_nothing_to_the_next_of_its_name() {
 
     // The password and the media token.
     let refusal = json!({"type": "refused", "reason": "not-admitted"});
-    assert_eq!(Line::join(&server, &words.room, "Ada", &words.password).hear_out(), [refusal.clone()]);
+    assert_eq!(Line::join(&server, &words.room, "Ada", &words.password).hear_out(), from_ref(&refusal));
     // The tokens that bring somebody back.
     for token in tokens {
-        assert_eq!(Line::resume(&server, &words.room, &token, 1).hear_out(), [refusal.clone()]);
+        assert_eq!(Line::resume(&server, &words.room, &token, 1).hear_out(), from_ref(&refusal));
     }
     let enter = |token: &serde_json::Value| {
         let bearer = format!("Bearer {}", token.as_str().expect("text"));
