@@ -32,6 +32,7 @@ use saal_dataplane::{Busy, Config, DataPlane, Limits};
 use crate::client::plan::{Plan, Seat};
 use crate::client::slot::Slot;
 use crate::client::{Client, Remote};
+use crate::flow::Flow;
 use crate::random::Random;
 use port::{Port, Waiter};
 
@@ -102,6 +103,8 @@ pub struct World {
     ids: u64,
     hosts: u16,
     recordings: BTreeMap<Who, Vec<Vec<u8>>>,
+    received_bytes: Vec<u64>,
+    flows: Vec<Flow>,
 }
 
 enum Plane {
@@ -144,6 +147,8 @@ impl World {
             ids: 0,
             hosts: 0,
             recordings: BTreeMap::new(),
+            received_bytes: Vec::new(),
+            flows: Vec::new(),
         }
     }
 
@@ -189,6 +194,7 @@ impl World {
         self.clients.push(client);
         let port = self.open_port();
         self.ports.push(port);
+        self.received_bytes.push(0);
         (self.clients.len() - 1, media)
     }
 
@@ -322,6 +328,40 @@ impl World {
             Port::Sim(socket) => socket.take_waits(direction),
             Port::Loopback(_) => Vec::new(),
         }
+    }
+
+    /// Puts what the server sends to all these, and a download that takes what it can get, through one bottleneck. Simulated
+    /// network only.
+    ///
+    /// # Panics
+    /// When that is no script, or over real sockets.
+    pub fn share(&mut self, who: &[Who], script: &str) -> usize {
+        let script: Script = script.parse().unwrap_or_else(|error| panic!("{error}"));
+        let (Port::Sim(sender), Port::Sim(receiver)) = (self.open_port(), self.open_port()) else {
+            panic!("the kernel's loopback has no bottleneck");
+        };
+        let flow = Flow::new(sender, receiver);
+        let mut ends = vec![(flow.sender(), Direction::Up)];
+        for who in who {
+            if let Port::Sim(socket) = &self.ports[*who] {
+                ends.push((socket, Direction::Down));
+            }
+        }
+        if let Plane::Sim { network, .. } = &self.plane {
+            network.share(&ends, script);
+        }
+        self.flows.push(flow);
+        self.flows.len() - 1
+    }
+
+    /// What a download has got so far.
+    pub fn flow_bytes(&self, flow: usize) -> u64 {
+        self.flows[flow].received_bytes
+    }
+
+    /// What has reached a client so far.
+    pub fn received_bytes(&self, who: Who) -> u64 {
+        self.received_bytes[who]
     }
 
     pub fn line_counts(&self, who: Who, direction: Direction) -> Counts {
@@ -507,6 +547,7 @@ impl World {
             Plane::Sim { network, plane } => {
                 let now = network.now();
                 let timers = self.clients.iter().filter_map(Client::next_timeout);
+                let timers = timers.chain(self.flows.iter().filter_map(Flow::next_timeout));
                 let next = timers.chain(network.next_event()).chain(plane.next_timeout()).min();
                 let next = next.unwrap_or(end).min(end);
                 // A timer that is not later than now but moved nothing would stop the world.
@@ -528,8 +569,10 @@ impl World {
         let now = self.now();
         let mut moved = false;
         for (who, (client, port)) in self.clients.iter_mut().zip(&mut self.ports).enumerate() {
+            let received_bytes = &mut self.received_bytes[who];
             port.receive(|datagram| {
                 moved = true;
+                *received_bytes += datagram.len() as u64;
                 client.on_datagram(now, datagram);
             });
             if client.next_timeout().is_some_and(|at| at <= now) {
@@ -542,6 +585,9 @@ impl World {
                     recording.push(datagram);
                 }
             }
+        }
+        for flow in &mut self.flows {
+            moved |= flow.turn(now);
         }
         let before = self.events.len();
         match &mut self.plane {
