@@ -235,6 +235,7 @@ impl Media {
             }
             Event::Speakers { room, speakers } => Some(News::Speakers(room, speakers)),
             Event::Left { participant, .. } => Some(News::Left(participant)),
+            Event::Quality { .. } => None,
             Event::RoomClosed { room } => Some(News::RoomClosed(room)),
             Event::Load { busy_percent } => {
                 let mut table = self.table.borrow_mut();

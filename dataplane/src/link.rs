@@ -122,6 +122,13 @@ pub enum Event {
         room: RoomId,
         speakers: Vec<ParticipantId>,
     },
+    /// How the line to this participant is, for their own page and for nobody else. At most once a second, and only when
+    /// it is not what was said last. Nobody who objects gets any.
+    Quality {
+        room: RoomId,
+        participant: ParticipantId,
+        quality: Quality,
+    },
     RoomClosed {
         room: RoomId,
     },
@@ -140,6 +147,16 @@ pub enum Refusal {
     RoomFull,
     NoSuchRoom,
     DuplicateId,
+}
+
+/// What is known of the line from the server to one participant. Held in the data plane only while they are here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Quality {
+    /// What the line carries. Unknown until the receiver has told of what arrived.
+    pub estimate_bps: Option<u64>,
+    /// Share of the packets that were lost on it in the last seconds, in thousandths.
+    pub loss_permille: Option<u16>,
+    pub round_trip_ms: Option<u32>,
 }
 
 /// What one worker holds: numbers and ids only.

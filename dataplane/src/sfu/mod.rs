@@ -5,6 +5,7 @@ pub(crate) mod arrivals;
 pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod doorman;
+pub(crate) mod downlink;
 pub mod dtls;
 pub(crate) mod history;
 pub mod ice;

@@ -8,6 +8,7 @@ use crate::id::{MediaKind, ParticipantId, SourceKind, Ssrc};
 use crate::sfu::allocation::Patience;
 use crate::sfu::arrivals::Arrivals;
 use crate::sfu::clock::PublisherClock;
+use crate::sfu::downlink::Downlink;
 use crate::sfu::room::Room;
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::slot::{Sender, Slot};
@@ -34,6 +35,7 @@ pub(crate) struct Participant {
     pub(crate) slots: Vec<Slot>,
     pub(crate) arrivals: Arrivals,
     pub(crate) clock: PublisherClock,
+    pub(crate) downlink: Downlink,
     /// Our own SSRC in reports and feedback.
     pub(crate) ssrc: Ssrc,
     /// Random, for this stay only (RFC 7022).
@@ -84,6 +86,7 @@ impl Participant {
             slots: Vec::new(),
             arrivals: Arrivals::new(),
             clock: PublisherClock::default(),
+            downlink: Downlink::default(),
             ssrc: seeds.ssrc,
             cname: seeds.cname,
             connected: false,

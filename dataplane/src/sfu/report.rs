@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::counters::Dropped;
-use crate::id::{SeqNo, Ssrc};
+use crate::id::{RoomId, SeqNo, Ssrc};
+use crate::link::Event;
 use crate::sfu::clock;
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
@@ -76,6 +77,7 @@ pub(crate) fn send_requests(
 
 /// About once a second and participant: a receiver report on what it sends and a sender report on every slot in use.
 pub(crate) fn send_reports(
+    room: RoomId,
     participants: &mut Slab<Participant>,
     sources: &mut Slab<Source>,
     turn: &mut Turn<'_>,
@@ -95,7 +97,16 @@ pub(crate) fn send_reports(
                 }
                 slot = next;
             }
+            tell_quality(room, participants.find_mut(key), turn);
         }
+    }
+}
+
+/// Whoever objects is not told of their line, so that nobody can be told of it in their stead.
+fn tell_quality(room: RoomId, participant: Option<&mut Participant>, turn: &mut Turn<'_>) {
+    let Some(participant) = participant.filter(|participant| !participant.objects) else { return };
+    if let Some(quality) = participant.downlink.next_quality() {
+        turn.events.push_back(Event::Quality { room, participant: participant.id, quality });
     }
 }
 

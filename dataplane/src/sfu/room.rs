@@ -235,7 +235,7 @@ impl Room {
         report::send_requests(&mut self.participants, &mut self.sources, &mut self.lost, turn);
         if self.walk_is_due(turn.now) {
             self.walked = Some(turn.now);
-            report::send_reports(&mut self.participants, &mut self.sources, turn);
+            report::send_reports(self.id, &mut self.participants, &mut self.sources, turn);
         }
     }
 }

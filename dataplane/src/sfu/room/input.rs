@@ -17,7 +17,7 @@ use crate::sfu::slab::{Key, Slab};
 use crate::sfu::source::Source;
 use crate::wire::codec::{self, FrameMark};
 use crate::wire::ext::ExtensionValues;
-use crate::wire::rtcp::{self, Packet};
+use crate::wire::rtcp::{self, Packet, ReportBlocks};
 use crate::wire::rtp::Header;
 
 /// Trains sealed before they are handed to the kernel, which reads them from the cache as long as they are few.
@@ -122,9 +122,11 @@ impl Room {
         let mut left = REQUESTS_PER_DATAGRAM_MAX;
         for packet in rtcp::packets(&packet[..len]) {
             match packet {
-                Packet::SenderReport { ssrc, ntp, rtp_time, .. } => {
-                    self.on_sender_report(key, ssrc, ntp, rtp_time, turn)
+                Packet::SenderReport { ssrc, ntp, rtp_time, reports, .. } => {
+                    self.on_sender_report(key, ssrc, ntp, rtp_time, turn);
+                    self.on_reception_reports(key, reports, turn);
                 }
+                Packet::ReceiverReport { reports, .. } => self.on_reception_reports(key, reports, turn),
                 Packet::Nack { media, lost, .. } => {
                     for seq in lost.take(left) {
                         left -= 1;
@@ -146,8 +148,7 @@ impl Room {
                         self.on_keyframe_request(key, media, turn.counters);
                     }
                 }
-                Packet::ReceiverReport { .. }
-                | Packet::TransportCc { .. }
+                Packet::TransportCc { .. }
                 | Packet::Remb { .. }
                 | Packet::Bye { .. }
                 | Packet::Other { .. } => {}
@@ -241,6 +242,13 @@ impl Room {
         let Some(source) = self.sources.find_mut(stream.source) else { return };
         source.layers[stream.layer].on_sender_report(turn.now, ntp, rtp_time);
         participant.clock.on_sender_report(turn.clock(), ntp);
+    }
+
+    fn on_reception_reports(&mut self, key: Key<Participant>, reports: ReportBlocks<'_>, turn: &Turn<'_>) {
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        for report in reports {
+            participant.downlink.on_report(turn.clock(), &report);
+        }
     }
 
     fn resend(
