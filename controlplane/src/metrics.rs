@@ -235,7 +235,7 @@ fn write_workers(page: &mut String, rows: &[Row]) {
 
 type Column = (&'static str, &'static str, &'static str, fn(&Snapshot) -> u64);
 
-const WORKER: [Column; 20] = [
+const WORKER: [Column; 22] = [
     ("saal_worker_rooms", "gauge", "Rooms on this worker.", |s| s.counters.rooms),
     ("saal_worker_participants", "gauge", "Participants on this worker.", |s| s.counters.participants),
     ("saal_handshakes_waiting", "gauge", "Datagrams of DTLS handshakes that nobody has read yet.", |s| {
@@ -252,6 +252,12 @@ const WORKER: [Column; 20] = [
     ("saal_rtcp_in_total", "counter", "RTCP packets that arrived.", |s| s.counters.rtcp_in),
     ("saal_rtp_forwarded_total", "counter", "RTP packets sent on.", |s| s.counters.rtp_forwarded),
     ("saal_rtx_sent_total", "counter", "Packets sent again.", |s| s.counters.rtx_sent),
+    ("saal_probes_sent_total", "counter", "Packets that looked for what receivers' lines carry.", |s| {
+        s.counters.probes_sent
+    }),
+    ("saal_held_total", "counter", "Video packets that waited for a receiver's narrow line.", |s| {
+        s.counters.held
+    }),
     ("saal_keyframe_requests_total", "counter", "Keyframe requests sent.", |s| {
         s.counters.keyframe_requests_sent
     }),

@@ -53,10 +53,12 @@ pub enum Dropped {
     /// More keyframe requests than the limit; merged into an earlier one.
     KeyframeRequestMerged,
     ResendBudget,
+    /// It would have waited too long for a receiver's narrow line.
+    Overdue,
 }
 
 impl Dropped {
-    pub const ALL: [Dropped; 32] = [
+    pub const ALL: [Dropped; 33] = [
         Dropped::NotOurs,
         Dropped::UnknownAddress,
         Dropped::MalformedStun,
@@ -89,6 +91,7 @@ impl Dropped {
         Dropped::NotInHistory,
         Dropped::KeyframeRequestMerged,
         Dropped::ResendBudget,
+        Dropped::Overdue,
     ];
 
     /// The value of the metric's `reason` label.
@@ -126,20 +129,35 @@ impl Dropped {
             Dropped::NotInHistory => "not_in_history",
             Dropped::KeyframeRequestMerged => "keyframe_request_merged",
             Dropped::ResendBudget => "resend_budget",
+            Dropped::Overdue => "overdue",
         }
+    }
+}
+
+/// One sum for each reason.
+#[derive(Clone, Copy, Debug)]
+struct Drops([u64; Dropped::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Drops {
+        Drops([0; Dropped::ALL.len()])
     }
 }
 
 /// Sums since the worker started.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
-    dropped: [u64; Dropped::ALL.len()],
+    dropped: Drops,
     pub rtp_in: u64,
     pub rtcp_in: u64,
     pub rtp_forwarded: u64,
     /// RTP padding that evened out trains (RFC 3550 §5.1).
     pub padding_bytes: u64,
     pub rtx_sent: u64,
+    /// Packets of probes that look for what lines carry.
+    pub probes_sent: u64,
+    /// Packets that waited for a receiver's line.
+    pub held: u64,
     pub keyframe_requests_sent: u64,
     pub nacks_sent: u64,
     pub turns: u64,
@@ -155,10 +173,14 @@ pub struct Counters {
 
 impl Counters {
     pub fn drop(&mut self, reason: Dropped) {
-        self.dropped[reason as usize] += 1;
+        self.drop_many(reason, 1);
+    }
+
+    pub fn drop_many(&mut self, reason: Dropped, count: u64) {
+        self.dropped.0[reason as usize] += count;
     }
 
     pub fn dropped(&self, reason: Dropped) -> u64 {
-        self.dropped[reason as usize]
+        self.dropped.0[reason as usize]
     }
 }

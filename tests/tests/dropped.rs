@@ -151,7 +151,7 @@ const PROVOKED: [(Dropped, Provocation); 28] = [
 ];
 
 /// Reasons that no datagram can bring about in a test, and where they are provoked instead.
-const NOT_FROM_THE_NETWORK: [(Dropped, &str); 4] = [
+const NOT_FROM_THE_NETWORK: [(Dropped, &str); 5] = [
     // An address becomes known by ICE only, so that the worker finds nobody before the transport is asked.
     // The simulated network delivers no datagram whose source is forged.
     (Dropped::AddressTaken, "dataplane/src/rooms/tests.rs"),
@@ -160,6 +160,8 @@ const NOT_FROM_THE_NETWORK: [(Dropped, &str); 4] = [
     (Dropped::HandshakeQueueFull, "dataplane/src/door.rs"),
     // 2^31 RTCP packets or 2^48 RTP packets under one key.
     (Dropped::SrtpExhausted, "dataplane/src/sfu/srtp/tests.rs"),
+    // It takes feedback of a narrow line, and some seconds.
+    (Dropped::Overdue, "dataplane/src/sfu/room/tests/pacing.rs"),
 ];
 
 /// A publisher whose camera a viewer sees.

@@ -209,7 +209,10 @@ fn a_camera_that_was_off_comes_back_with_a_keyframe_and_without_a_gap() {
         world.until("the camera is seen", |world| world.received(all[1], all[0], Camera) > 50);
         // A gap would be asked for again and again, and the pictures in it are gone.
         let mut fresh_start = Vec::new();
-        for pair in world.video(all[1], 0).arrivals.windows(2) {
+        // Probes of the line bring packets once more.
+        let slot = world.video(all[1], 0);
+        let arrivals: Vec<_> = slot.arrivals.iter().filter(|arrival| !arrival.rtx).collect();
+        for pair in arrivals.windows(2) {
             assert!(pair[1].seq == pair[0].seq + 1, "gap or duplicate from {:?} to {:?}", pair[0], pair[1]);
             if pair[1].stamp.frame > pair[0].stamp.frame + 1 {
                 fresh_start.push(pair[1].vp8.is_some_and(|vp8| vp8.keyframe));

@@ -9,6 +9,7 @@
 //!
 //! Nothing here shares code with the server beside the types of `link`, so that the two check each other.
 
+pub mod feedback;
 pub mod payload;
 pub mod plan;
 pub mod secure;
@@ -34,6 +35,7 @@ use saal_dataplane::sfu::transport::TransportSpec;
 use webrtc_util::marshal::Unmarshal;
 
 use crate::random::Random;
+use feedback::Feedback;
 use plan::{Dialect, Plan, Seat};
 use secure::{Certificate, Phase, Secure};
 use slot::{Report, Slot};
@@ -46,6 +48,8 @@ const CHECK_INTERVAL_SETUP: Duration = Duration::from_millis(50);
 /// Chromium's interval of checks on a writable connection.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2500);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// About what libwebrtc takes for a line of some megabits.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
 const DATAGRAM_MAX: usize = 1452;
 
 /// What signalling told the participant about the server.
@@ -79,6 +83,9 @@ pub struct Client {
     rtcp_ssrc: u32,
     next_check: Instant,
     next_report: Instant,
+    born: Instant,
+    feedback: Feedback,
+    next_feedback: Instant,
     out: Vec<Vec<u8>>,
 }
 
@@ -124,6 +131,9 @@ impl Client {
             rtcp_ssrc: random.number() as u32 | 1,
             next_check: now,
             next_report: now + REPORT_INTERVAL,
+            born: now,
+            feedback: Feedback::default(),
+            next_feedback: now,
             plan,
             random,
             certificate,
@@ -190,6 +200,13 @@ impl Client {
             self.next_report = now + REPORT_INTERVAL;
             self.send_reports(now);
         }
+        if self.next_feedback <= now && !self.feedback.is_empty() {
+            self.next_feedback = now + FEEDBACK_INTERVAL;
+            let media = self.slots.first().map_or(0, |slot| slot.spec.ssrc.0);
+            while let Some(feedback) = self.feedback.take(self.rtcp_ssrc, media) {
+                self.send_rtcp(vec![Box::new(feedback)]);
+            }
+        }
     }
 
     /// Never in the past of the last `on_timeout`.
@@ -203,6 +220,9 @@ impl Client {
         }
         if self.is_connected() {
             next = next.min(self.next_report);
+            if !self.feedback.is_empty() {
+                next = next.min(self.next_feedback);
+            }
             let sources = self.sources.iter().map(Source::next_timeout);
             let repairable = self.slots.iter().filter(|slot| self.plan.nacks && slot.spec.rtx_ssrc.is_some());
             next = sources.chain(repairable.filter_map(Slot::next_timeout)).fold(next, Instant::min);
@@ -347,6 +367,12 @@ impl Client {
             if !negotiated.contains(&Some(extension.id)) {
                 self.violations.push(format!("header extension {} was not negotiated", extension.id));
             }
+        }
+        let number = packet.header.extensions.iter().find(|extension| Some(extension.id) == ids.transport_cc);
+        let number = number.and_then(|number| <[u8; 2]>::try_from(&number.payload[..]).ok());
+        if let Some(number) = number.filter(|_| self.plan.transport_feedback) {
+            let us = now.saturating_duration_since(self.born).as_micros() as u64;
+            self.feedback.on_packet(u16::from_be_bytes(number), us);
         }
         let ssrc = Ssrc(packet.header.ssrc);
         let slot =

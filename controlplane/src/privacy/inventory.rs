@@ -413,7 +413,18 @@ pub(crate) const CATEGORIES: &[Category] = &[
             (
                 "dataplane/src/sfu/participant.rs",
                 "Participant",
-                &["id", "extensions", "sources", "streams", "slots", "arrivals", "clock", "ssrc", "cname"],
+                &[
+                    "id",
+                    "extensions",
+                    "sources",
+                    "streams",
+                    "slots",
+                    "arrivals",
+                    "clock",
+                    "downlink",
+                    "ssrc",
+                    "cname",
+                ],
             ),
             (
                 "controlplane/src/signal/call.rs",

@@ -46,7 +46,7 @@ const NOT_PERSONAL: &[Held] = &[
     (
         "dataplane/src/sfu/participant.rs",
         "Participant",
-        &["transport", "connected", "reported", "resend", "intake", "padding", "patience", "transport_seq"],
+        &["transport", "connected", "reported", "resend", "intake", "padding", "patience"],
     ),
 ];
 

@@ -1,14 +1,28 @@
-//! The line to one receiver: how long it takes, what it loses, what it carries. What is known here goes to nobody but the
-//! receiver itself.
+//! The line to one receiver: how long it takes, what it loses, what it carries, and what may leave on it now. What is
+//! known here goes to nobody but the receiver itself.
 
 use std::time::Duration;
 
 use crate::link::Quality;
+use crate::sfu::bwe::Downstream;
 use crate::sfu::clock;
+use crate::sfu::pacer::Pacer;
 use crate::wire::rtcp::ReportBlock;
+use crate::wire::twcc;
 
 #[derive(Debug, Default)]
 pub(crate) struct Downlink {
+    downstream: Downstream,
+    pub(crate) pacer: Pacer,
+    /// The receiver negotiated transport-wide sequence numbers.
+    is_numbered: bool,
+    /// It has told of arrivals.
+    has_told: bool,
+    /// How many more arrivals may be read at this moment, and since when there are so many.
+    statuses: usize,
+    statuses_us: u64,
+    /// What the receiver itself takes for the line's rate; counts while it tells of no arrivals.
+    remb_bps: Option<u64>,
     round_trip: Option<Duration>,
     /// What the control plane was told last.
     told: Option<Quality>,
@@ -23,7 +37,90 @@ const ROUND_TRIP_STEP_MS: u32 = 20;
 const LOSS_STEP_PERMILLE: u16 = 5;
 const ESTIMATE_STEP_PERCENT: u64 = 10;
 
+/// Arrivals that one receiver may tell of in a second, and at once: some five times the packets of 20 Mbit/s. A few bytes can
+/// speak of thousands.
+const STATUSES_PER_S: u64 = 10_000;
+const STATUSES_MAX: usize = 10_000;
+/// A line narrower than this carries no sound, whatever its receiver says.
+const REMB_BPS_MIN: u64 = 50_000;
+
 impl Downlink {
+    /// Whether the receiver negotiated transport-wide sequence numbers.
+    pub(crate) fn set_numbered(&mut self, is_numbered: bool) {
+        self.is_numbered = is_numbered;
+    }
+
+    /// The transport-wide sequence number of the next packet (draft-holmer-rmcat-transport-wide-cc-extensions-01 §2).
+    pub(crate) fn next_seq(&self) -> [u8; 2] {
+        self.downstream.next_seq().to_be_bytes()
+    }
+
+    /// An RTP packet of `bytes` has left with that number.
+    pub(crate) fn on_sent(&mut self, clock: Duration, bytes: usize) {
+        self.pacer.on_sent(bytes);
+        if self.is_numbered {
+            self.downstream.on_sent(micros(clock), bytes);
+        }
+    }
+
+    /// A batch or a tick begins: the pacer learns the time.
+    pub(crate) fn refill(&mut self, clock: Duration) {
+        self.pacer.refill(micros(clock), self.downstream.limit_bps());
+    }
+
+    /// The line has shown that it carries no more, by decree.
+    #[cfg(test)]
+    pub(crate) fn limit(&mut self, bps: u64) {
+        self.downstream.limit(bps);
+    }
+
+    /// Whether video may leave.
+    pub(crate) fn is_open(&self, clock: Duration) -> bool {
+        self.pacer.is_open() && !self.downstream.is_congested(micros(clock))
+    }
+
+    /// What the receiver tells of arrivals. True when the estimate has fallen by much.
+    pub(crate) fn on_feedback(&mut self, clock: Duration, body: &[u8]) -> bool {
+        let now_us = micros(clock);
+        let earned = now_us.saturating_sub(self.statuses_us) / (1_000_000 / STATUSES_PER_S);
+        if earned > 0 {
+            self.statuses = (self.statuses + earned as usize).min(STATUSES_MAX);
+            self.statuses_us = now_us;
+        }
+        self.has_told = true;
+        let feedback = twcc::parse_feedback(body);
+        self.downstream.on_feedback(now_us, feedback, &mut self.statuses, self.round_trip)
+    }
+
+    /// The receiver's own estimate (draft-alvestrand-rmcat-remb-03), for those who tell of no arrivals.
+    pub(crate) fn on_remb(&mut self, bps: u64) {
+        self.remb_bps = Some(bps.max(REMB_BPS_MIN)).filter(|_| !self.has_told);
+    }
+
+    /// `can_probe`: whether there is a slot whose packets can be sent twice.
+    pub(crate) fn on_tick(&mut self, clock: Duration, can_probe: impl FnOnce() -> bool) {
+        self.downstream.on_tick(micros(clock), can_probe);
+    }
+
+    pub(crate) fn is_probing(&self) -> bool {
+        self.downstream.is_probing()
+    }
+
+    /// Bytes of probe that shall leave now; `None` when no probe is leaving.
+    pub(crate) fn due_probe_bytes(&mut self, clock: Duration) -> Option<u64> {
+        self.downstream.due_probe_bytes(micros(clock))
+    }
+
+    /// What the line carries; `None` when the receiver has told nothing of it.
+    pub(crate) fn estimate_bps(&self) -> Option<u64> {
+        self.downstream.estimate_bps().or(self.remb_bps)
+    }
+
+    /// What the receiver should be able to get: as much is looked for on the line.
+    pub(crate) fn wants(&mut self, bps: u64) {
+        self.downstream.wants(bps);
+    }
+
     /// What the receiver reports about one of our SSRCs at `clock` (RFC 3550 §6.4.1).
     pub(crate) fn on_report(&mut self, clock: Duration, report: &ReportBlock) {
         if report.last_sr == 0 {
@@ -45,8 +142,8 @@ impl Downlink {
     /// What there is to tell the receiver's page, when it is not what it was told last.
     pub(crate) fn next_quality(&mut self) -> Option<Quality> {
         let quality = Quality {
-            estimate_bps: None,
-            loss_permille: None,
+            estimate_bps: self.estimate_bps(),
+            loss_permille: self.downstream.loss().map(|loss| (loss * 1000.0).round() as u16),
             round_trip_ms: self.round_trip.map(|time| time.as_millis() as u32),
         };
         if quality == Quality::default() || self.told.is_some_and(|told| is_alike(&told, &quality)) {
@@ -55,6 +152,10 @@ impl Downlink {
         self.told = Some(quality);
         Some(quality)
     }
+}
+
+fn micros(clock: Duration) -> u64 {
+    clock.as_micros() as u64
 }
 
 fn is_alike(told: &Quality, quality: &Quality) -> bool {

@@ -9,7 +9,7 @@ use crate::id::{Codec, ExtSeq, RtpTime};
 use crate::wire::codec::FrameMark;
 
 /// Longest payload kept; a longer one is forwarded but cannot be sent again.
-const PAYLOAD_MAX: usize = 1472;
+pub(crate) const PAYLOAD_MAX: usize = 1472;
 
 /// What is needed to send a packet again beside its payload.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) codec: Codec,
     pub(crate) mark: FrameMark,
     len: u16,
+    /// Of the dependency descriptor behind the payload; 0 for none.
+    descriptor_len: u16,
 }
 
 pub(crate) struct History {
@@ -42,7 +44,8 @@ impl History {
         }
     }
 
-    pub(crate) fn store(&mut self, mut entry: Entry, payload: &[u8]) {
+    /// A descriptor that finds no room behind the payload is not kept.
+    pub(crate) fn store(&mut self, mut entry: Entry, payload: &[u8], descriptor: Option<&[u8]>) {
         if self.entries.is_empty() || payload.len() > PAYLOAD_MAX {
             return;
         }
@@ -52,8 +55,15 @@ impl History {
             return;
         }
         entry.len = payload.len() as u16;
+        let (start, end) = (place * PAYLOAD_MAX, (place + 1) * PAYLOAD_MAX);
+        let (payload_place, rest) = self.payloads[start..end].split_at_mut(payload.len());
+        payload_place.copy_from_slice(payload);
+        let kept = descriptor.and_then(|descriptor| Some((rest.get_mut(..descriptor.len())?, descriptor)));
+        if let Some((place, descriptor)) = kept {
+            place.copy_from_slice(descriptor);
+            entry.descriptor_len = descriptor.len() as u16;
+        }
         self.entries[place] = Some(entry);
-        self.payloads[place * PAYLOAD_MAX..][..payload.len()].copy_from_slice(payload);
     }
 
     pub(crate) fn contains(&self, seq: ExtSeq) -> bool {
@@ -67,6 +77,14 @@ impl History {
         let place = self.place(seq);
         let entry = self.entries[place].as_ref().filter(|e| e.seq == seq)?;
         Some((entry, &self.payloads[place * PAYLOAD_MAX..][..usize::from(entry.len)]))
+    }
+
+    /// The dependency descriptor of a packet that is kept.
+    pub(crate) fn descriptor(&self, seq: ExtSeq) -> Option<&[u8]> {
+        let (entry, payload) = self.find(seq)?;
+        let start = self.place(seq) * PAYLOAD_MAX + payload.len();
+        let descriptor = &self.payloads[start..start + usize::from(entry.descriptor_len)];
+        Some(descriptor).filter(|descriptor| !descriptor.is_empty())
     }
 
     /// Forgets every packet and keeps the memory.
@@ -102,7 +120,7 @@ impl Entry {
         codec: Codec,
         mark: FrameMark,
     ) -> Entry {
-        Entry { seq, timestamp, marker, padding, codec, mark, len: 0 }
+        Entry { seq, timestamp, marker, padding, codec, mark, len: 0, descriptor_len: 0 }
     }
 }
 
@@ -118,7 +136,7 @@ mod tests {
     fn debug_output_shows_no_media() {
         let mut history = History::new();
         history.provide(4);
-        history.store(entry(1), &[199; 3]);
+        history.store(entry(1), &[199; 3], None);
         assert!(!format!("{history:?}").contains("199"));
     }
 
@@ -127,12 +145,13 @@ mod tests {
         let mut history = History::new();
         history.provide(4);
         for seq in 10..15 {
-            history.store(entry(seq), &[seq as u8; 3]);
+            history.store(entry(seq), &[seq as u8; 3], Some(&[seq as u8 + 100; 4]));
         }
         assert!(history.find(ExtSeq(10)).is_none());
         assert_eq!(history.find(ExtSeq(14)).map(|(_, p)| p), Some(&[14u8; 3][..]));
+        assert_eq!(history.descriptor(ExtSeq(14)), Some(&[114; 4][..]));
         assert!(history.contains(ExtSeq(11)) && !history.contains(ExtSeq(15)));
-        history.store(entry(10), &[10; 3]);
+        history.store(entry(10), &[10; 3], None);
         assert!(!history.contains(ExtSeq(10)) && history.contains(ExtSeq(14)), "the newest stays");
     }
 }

@@ -190,7 +190,7 @@ impl Layer {
     }
 
     /// Remembers a packet of video for retransmission and takes note of a keyframe.
-    pub(crate) fn keep(&mut self, entry: Entry, payload: &[u8], packets: usize) {
+    pub(crate) fn keep(&mut self, entry: Entry, payload: &[u8], descriptor: Option<&[u8]>, packets: usize) {
         if entry.mark.keyframe {
             self.keyframe.on_keyframe();
             self.last_keyframe = Some((entry.timestamp, 0));
@@ -202,7 +202,7 @@ impl Layer {
             *bytes += payload.len();
         }
         self.history.provide(packets);
-        self.history.store(entry, payload);
+        self.history.store(entry, payload, descriptor);
     }
 
     /// The extended sequence number that `seq` of a retransmission means. `None` when it runs ahead of all that has

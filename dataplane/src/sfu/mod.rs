@@ -3,6 +3,7 @@
 pub(crate) mod allocation;
 pub(crate) mod arrivals;
 pub(crate) mod batch;
+pub(crate) mod bwe;
 pub(crate) mod clock;
 pub(crate) mod doorman;
 pub(crate) mod downlink;
@@ -10,6 +11,7 @@ pub mod dtls;
 pub(crate) mod history;
 pub mod ice;
 pub(crate) mod layer;
+pub(crate) mod pacer;
 pub(crate) mod participant;
 pub(crate) mod rate;
 pub(crate) mod report;

@@ -48,7 +48,6 @@ pub(crate) struct Participant {
     pub(crate) intake: Intake,
     pub(crate) padding: PaddingBudget,
     pub(crate) patience: Patience,
-    transport_seq: u16,
 }
 
 /// Who sits where: a participant of one worker, and after it nobody else.
@@ -96,7 +95,6 @@ impl Participant {
             intake: Intake::default(),
             padding: PaddingBudget::default(),
             patience: Patience::default(),
-            transport_seq: 0,
         }
     }
 
@@ -108,14 +106,6 @@ impl Participant {
     pub(crate) fn audio_slots(&self) -> usize {
         self.slots.iter().filter(|slot| slot.spec.kind == MediaKind::Audio).count()
     }
-
-    /// Bits a second that the line to this participant carries, as far as is known.
-    pub(crate) fn estimate_bps(&self) -> Option<u64> {
-        None
-    }
-
-    /// Bits a second that it would take to show everything as it is wished.
-    pub(crate) fn wants(&mut self, _bps: u64) {}
 
     /// Bits a second of what is heard.
     pub(crate) fn audio_bps(&self, sources: &Slab<Source>) -> u64 {
@@ -135,13 +125,23 @@ impl Participant {
             transport: &mut self.transport,
             overhead,
             extensions: &self.extensions,
-            transport_seq: &mut self.transport_seq,
+            downlink: &mut self.downlink,
             clock,
             datagram_max,
             resend: &mut self.resend,
             padding: &mut self.padding,
         };
         Some((&mut self.slots, sender))
+    }
+
+    /// What the line to this participant carries; `None` when they have told nothing of it.
+    pub(crate) fn estimate_bps(&self) -> Option<u64> {
+        self.downlink.estimate_bps()
+    }
+
+    /// How much the participant should be able to get.
+    pub(crate) fn wants(&mut self, bps: u64) {
+        self.downlink.wants(bps);
     }
 
     /// Sends a compound RTCP packet.

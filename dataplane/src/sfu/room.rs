@@ -4,6 +4,7 @@
 
 mod assign;
 mod input;
+mod pacing;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::link::{Event, MediaSpec, Refusal};
 use crate::sfu::allocation::Demand;
 use crate::sfu::batch::Batch;
 use crate::sfu::clock;
+use crate::sfu::pacer;
 use crate::sfu::participant::{Participant, Seeds};
 use crate::sfu::report;
 use crate::sfu::slab::{Key, Slab};
@@ -67,6 +69,9 @@ pub(crate) struct Room {
     chosen: Option<Instant>,
     /// Media came since the last tick.
     busy: bool,
+    /// Whose packets are held or whose line is being probed, and when they were looked at last.
+    paced: Vec<Key<Participant>>,
+    paced_at: Instant,
     lost: Vec<SeqNo>,
     /// Lent to [`Room::choose_layers`].
     demands: Vec<Demand>,
@@ -83,6 +88,8 @@ impl Room {
             walked: None,
             chosen: None,
             busy: false,
+            paced: Vec::new(),
+            paced_at: now,
             lost: crate::sfu::arrivals::nack_list(),
             demands: Vec::new(),
         }
@@ -154,6 +161,9 @@ impl Room {
     ) {
         let Some(participant) = self.participants.find_mut(key) else { return };
         participant.extensions = media.extensions;
+        participant.downlink.set_numbered(media.extensions.transport_cc.is_some());
+        // Held packets name slots that may be others from here on.
+        participant.downlink.pacer.clear();
         let owner_id = participant.id;
 
         let mut old_sources = std::mem::take(&mut participant.sources);
@@ -213,7 +223,8 @@ impl Room {
             return None;
         }
         // The timers of a transport are for seconds; the tick is fine enough for them.
-        Some(self.ticked + if self.busy { TICK } else { IDLE_TICK })
+        let tick = self.ticked + if self.busy { TICK } else { IDLE_TICK };
+        Some(if self.paced.is_empty() { tick } else { tick.min(self.paced_at + pacer::INTERVAL) })
     }
 
     /// Whether [`Room::on_tick`] will look at everybody, before which their transports want to hear of the time.
@@ -223,6 +234,10 @@ impl Room {
 
     /// Requests, feedback, reports and choices that are due.
     pub(crate) fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        self.send_paced(turn);
+        if turn.now < self.ticked + TICK {
+            return;
+        }
         self.ticked = turn.now;
         self.busy = false;
         if self.chosen.is_none_or(|at| turn.now >= at + CHOICE_INTERVAL) {
@@ -235,6 +250,7 @@ impl Room {
         report::send_requests(&mut self.participants, &mut self.sources, &mut self.lost, turn);
         if self.walk_is_due(turn.now) {
             self.walked = Some(turn.now);
+            self.look_at_lines(turn);
             report::send_reports(self.id, &mut self.participants, &mut self.sources, turn);
         }
     }

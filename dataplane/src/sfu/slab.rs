@@ -62,6 +62,12 @@ impl<T> Key<T> {
     pub(crate) fn index(self) -> u32 {
         self.index
     }
+
+    /// Finds nothing anywhere.
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> Key<T> {
+        Key { index: u32::MAX, generation: u32::MAX, of: PhantomData }
+    }
 }
 
 impl<T> Slab<T> {

@@ -9,7 +9,8 @@ use crate::counters::Dropped;
 use crate::egress::Egress;
 use crate::id::{Codec, ExtSeq, Pt, RtpTime, SeqNo, Ssrc};
 use crate::link::{SlotSpec, Wish};
-use crate::sfu::batch::Item;
+use crate::sfu::batch::{Item, Meta};
+use crate::sfu::downlink::Downlink;
 use crate::sfu::history::History;
 use crate::sfu::participant::{PaddingBudget, ResendBudget};
 use crate::sfu::slab::Key;
@@ -39,8 +40,7 @@ pub(crate) struct Sender<'a> {
     /// Bytes that sealing adds to an RTP packet.
     pub(crate) overhead: usize,
     pub(crate) extensions: &'a ExtensionIds,
-    /// Next transport-wide sequence number of this receiver.
-    pub(crate) transport_seq: &'a mut u16,
+    pub(crate) downlink: &'a mut Downlink,
     /// Since the server started.
     pub(crate) clock: Duration,
     pub(crate) datagram_max: usize,
@@ -160,6 +160,23 @@ impl Slot {
         self.retire();
     }
 
+    /// Whether a packet may be for this slot: it continues what the slot forwards, or it or one that is `held` before it
+    /// may begin what it shall forward.
+    pub(crate) fn may_take(&self, meta: &Meta, held: bool) -> bool {
+        let continues = self.current.is_some_and(|m| m.layer == meta.layer && m.epoch == meta.epoch);
+        continues || (meta.layer == self.target && (held || meta.mark.keyframe))
+    }
+
+    /// Nothing of what is under way any more: it goes on at the next keyframe.
+    pub(crate) fn skip_to_keyframe(&mut self) {
+        self.retire();
+    }
+
+    /// Which slots' packets leave first when not all can: the largest picture's.
+    pub(crate) fn rank(&self) -> u16 {
+        u16::MAX - self.wish.map_or(0, |wish| wish.height)
+    }
+
     /// A video slot that cannot show its target before a keyframe comes.
     pub(crate) fn waits_for_keyframe(&self, source: &Source) -> bool {
         self.current.is_none_or(|m| m.layer != self.target || m.epoch != source.layers[m.layer].epoch)
@@ -247,6 +264,7 @@ impl Slot {
         };
         to.transport.seal_rtp(seq, self.spec.ssrc, header_len, packet.payload, bytes)?;
         to.transport.commit(egress);
+        to.downlink.on_sent(to.clock, len + padding);
         to.resend.on_sent(len);
         to.padding.on_sent(len, padding);
 
@@ -291,6 +309,63 @@ impl Slot {
         if before.is_some_and(|(of, at)| of == seq && at.is_some_and(|at| now < at + RESEND_INTERVAL)) {
             return Err(Dropped::ResendBudget);
         }
+        let len = self.send_again(seq, history_of, to, egress)?;
+        let resent = self.resent.get_or_insert_with(|| Box::new([(ExtSeq(u64::MAX), None); RESENT]));
+        resent[place] = (seq, Some(now));
+        to.resend.on_resent(len);
+        Ok(())
+    }
+
+    /// Whether probes can be sent into this slot: it has sent video that may be sent again.
+    pub(crate) fn can_probe(&self) -> bool {
+        self.spec.rtx_ssrc.is_some() && self.current.is_some() && self.sent.is_some()
+    }
+
+    /// Sends a packet of a probe and returns its size: the `nth` last packet once more, which repairs it should it have got
+    /// lost, or nothing but padding under the retransmissions' SSRC, which receivers count and throw away.
+    pub(crate) fn probe<'h>(
+        &mut self,
+        nth: u64,
+        history_of: impl FnOnce(Key<Source>, usize, u32) -> Option<&'h History>,
+        to: &mut Sender<'_>,
+        egress: &mut Egress,
+    ) -> Result<usize, Dropped> {
+        let newest = self.sent.ok_or(Dropped::NotInHistory)?.seq;
+        let again = newest.0.checked_sub(nth).map(ExtSeq);
+        match again.map(|seq| self.send_again(seq, history_of, to, egress)) {
+            Some(Ok(len)) => Ok(len),
+            Some(Err(Dropped::NotInHistory)) | None => self.send_padding(to, egress),
+            Some(Err(reason)) => Err(reason),
+        }
+    }
+
+    /// A retransmission of nothing.
+    fn send_padding(&mut self, to: &mut Sender<'_>, egress: &mut Egress) -> Result<usize, Dropped> {
+        let sent = self.sent.ok_or(Dropped::NotInHistory)?;
+        let (ssrc, pt) = self.rtx_for(sent.codec).ok_or(Dropped::CodecNotReceivable)?;
+        let mut extensions = Extensions::new();
+        self.push_extensions(&mut extensions, to);
+        let (seq, timestamp) = (self.rtx_seq, sent.timestamp);
+        let out = Outgoing { marker: false, padding: true, pt, seq: seq.seq(), timestamp, ssrc };
+        let header_len = out.len(&extensions);
+        let len = header_len + PADDING_MAX + to.overhead;
+        let bytes = to.transport.reserve(egress, len)?;
+        out.write(&extensions, bytes);
+        to.transport.seal_rtp(seq, ssrc, header_len, &[], bytes)?;
+        to.transport.commit(egress);
+        to.downlink.on_sent(to.clock, len);
+        self.rtx_seq = ExtSeq(seq.0 + 1);
+        Ok(len)
+    }
+
+    /// Sends a packet of this slot as a retransmission and returns its size.
+    fn send_again<'h>(
+        &mut self,
+        seq: ExtSeq,
+        history_of: impl FnOnce(Key<Source>, usize, u32) -> Option<&'h History>,
+        to: &mut Sender<'_>,
+        egress: &mut Egress,
+    ) -> Result<usize, Dropped> {
         let mapping = *self
             .current
             .iter()
@@ -305,6 +380,11 @@ impl Slot {
 
         let mut extensions = Extensions::new();
         self.push_extensions(&mut extensions, to);
+        if let (Some(id), Some(descriptor)) =
+            (to.extensions.dependency_descriptor, history.descriptor(in_seq))
+        {
+            push_dependency_descriptor(&mut extensions, id, descriptor, mapping.frame_number);
+        }
         let out = Outgoing {
             marker: entry.marker,
             padding: entry.padding,
@@ -326,11 +406,9 @@ impl Slot {
         mapping.patch(body, &entry.mark);
         to.transport.seal_rtp_in_place(self.rtx_seq, ssrc, header_len, bytes)?;
         to.transport.commit(egress);
+        to.downlink.on_sent(to.clock, len);
         self.rtx_seq = ExtSeq(self.rtx_seq.0 + 1);
-        let resent = self.resent.get_or_insert_with(|| Box::new([(ExtSeq(u64::MAX), None); RESENT]));
-        resent[place] = (seq, Some(now));
-        to.resend.on_resent(len);
-        Ok(())
+        Ok(len)
     }
 
     /// What a sender report about this slot says at `now` (RFC 3550 §6.4.1). `capture_now` gives, for the encoding
@@ -366,7 +444,7 @@ impl Slot {
                 other.insert(Prepared::new(mid, abs_send_time, transport_cc, audio_level)?)
             }
         };
-        let transport_seq = transport_cc.map_or([0; 2], |_| to.next_transport_seq());
+        let transport_seq = to.downlink.next_seq();
         prepared.set(AbsSendTime::from(to.clock), transport_seq, level.map_or([0], AudioLevel::encode));
         Some(*prepared)
     }
@@ -379,7 +457,7 @@ impl Slot {
             extensions.push(id, &AbsSendTime::from(to.clock));
         }
         if let Some(id) = to.extensions.transport_cc {
-            extensions.push(id, &to.next_transport_seq());
+            extensions.push(id, &to.downlink.next_seq());
         }
     }
 
@@ -429,12 +507,6 @@ impl Slot {
 }
 
 impl Sender<'_> {
-    fn next_transport_seq(&mut self) -> [u8; 2] {
-        let seq = *self.transport_seq;
-        *self.transport_seq = seq.wrapping_add(1);
-        seq.to_be_bytes()
-    }
-
     /// Bytes of padding that let a packet of `len` bytes share a train with what follows, of which the longest has
     /// `longest`; 0 where that gains nothing or costs too much.
     fn padding_for(&self, egress: &Egress, len: usize, longest: usize, more: bool) -> usize {

@@ -122,6 +122,8 @@ pub struct Plan {
     pub video_slots: u16,
     /// Ask for what is missing, as a browser does.
     pub nacks: bool,
+    /// Tell when each packet arrived, as a browser does.
+    pub transport_feedback: bool,
 }
 
 impl Plan {
@@ -134,6 +136,7 @@ impl Plan {
             audio_slots: 3,
             video_slots: 4,
             nacks: true,
+            transport_feedback: true,
         }
     }
 
@@ -151,6 +154,10 @@ impl Plan {
 
     pub fn sending(self, sources: Vec<SourcePlan>) -> Plan {
         Plan { sources, ..self }
+    }
+
+    pub fn without_transport_feedback(self) -> Plan {
+        Plan { transport_feedback: false, ..self }
     }
 
     pub fn without_nacks(self) -> Plan {

@@ -9,15 +9,13 @@ use rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtcp::receiver_report::ReceiverReport;
 use rtcp::reception_report::ReceptionReport;
-use rtcp::transport_feedbacks::transport_layer_cc::{
-    PacketStatusChunk, RecvDelta, RunLengthChunk, StatusChunkTypeTcc, SymbolTypeTcc, TransportLayerCc,
-};
 use webrtc_srtp::context::Context;
 use webrtc_srtp::protection_profile::ProtectionProfile;
 
 use super::publisher::Stream;
 use super::stamp::{Stamp, now_ns};
 use super::tally::{Tally, Window};
+use crate::client::feedback::Feedback;
 use crate::client::payload;
 use crate::client::secure::{Certificate, DtlsVersion, Phase, Secure};
 use crate::client::stun::{Answer, Check, read_answer};
@@ -71,8 +69,7 @@ pub struct Peer {
     way: Way,
     transport_feedback: bool,
     next_feedback: Instant,
-    feedbacks: u8,
-    since_feedback: u16,
+    feedback: Feedback,
     rtcp_ssrc: u32,
     next_report: Instant,
     pub out: Vec<Vec<u8>>,
@@ -147,8 +144,7 @@ impl Peer {
             way,
             transport_feedback,
             next_feedback: now + FEEDBACK_INTERVAL,
-            feedbacks: 0,
-            since_feedback: 0,
+            feedback: Feedback::default(),
             rtcp_ssrc: number as u32 + 1,
             next_report: now + REPORT_INTERVAL,
             out: Vec::new(),
@@ -207,7 +203,11 @@ impl Peer {
             return;
         };
         let pt = pt & 0x7F;
-        self.since_feedback = self.since_feedback.saturating_add(1);
+        if self.transport_feedback
+            && let Some(seq) = transport_seq(datagram)
+        {
+            self.feedback.on_packet(seq, at_ns / 1000);
+        }
         if pt != OPUS && pt != VP8 {
             self.others += 1;
             return;
@@ -301,31 +301,12 @@ impl Peer {
                 ..Default::default()
             })]);
         }
-        if self.transport_feedback && self.next_feedback <= now && self.since_feedback > 0 {
+        if self.transport_feedback && self.next_feedback <= now {
             self.next_feedback = now + FEEDBACK_INTERVAL;
-            let feedback = self.feedback();
-            self.send_rtcp(vec![Box::new(feedback)]);
-        }
-    }
-
-    /// Of the size that a browser's has: a chunk that says how many, and a byte for each.
-    fn feedback(&mut self) -> TransportLayerCc {
-        self.feedbacks = self.feedbacks.wrapping_add(1);
-        let count = std::mem::take(&mut self.since_feedback).min(400);
-        let delta = RecvDelta { type_tcc_packet: SymbolTypeTcc::PacketReceivedSmallDelta, delta: 250 };
-        TransportLayerCc {
-            sender_ssrc: self.rtcp_ssrc,
-            media_ssrc: self.tallies.first().map_or(0, |tally| tally.ssrc),
-            base_sequence_number: 0,
-            packet_status_count: count,
-            reference_time: 0,
-            fb_pkt_count: self.feedbacks,
-            packet_chunks: vec![PacketStatusChunk::RunLengthChunk(RunLengthChunk {
-                type_tcc: StatusChunkTypeTcc::RunLengthChunk,
-                packet_status_symbol: SymbolTypeTcc::PacketReceivedSmallDelta,
-                run_length: count,
-            })],
-            recv_deltas: vec![delta; usize::from(count)],
+            let media = self.tallies.first().map_or(0, |tally| tally.ssrc);
+            while let Some(feedback) = self.feedback.take(self.rtcp_ssrc, media) {
+                self.send_rtcp(vec![Box::new(feedback)]);
+            }
         }
     }
 
@@ -340,6 +321,23 @@ impl Peer {
     pub fn turn(&mut self) -> Vec<(u8, Window)> {
         self.tallies.iter_mut().map(|tally| (tally.pt, tally.turn())).collect()
     }
+}
+
+/// The transport-wide sequence number, under the id of the description in `sdp.rs`; header extensions are not encrypted.
+fn transport_seq(packet: &[u8]) -> Option<u16> {
+    const ID: u8 = 3;
+    let first = *packet.first()?;
+    let block = packet.get(12 + 4 * usize::from(first & 0x0f)..)?;
+    let (&[0xbe, 0xde, words0, words1], rest) = block.split_first_chunk()? else { return None };
+    let mut elements = rest.get(..4 * usize::from(u16::from_be_bytes([words0, words1])))?;
+    while let Some((&head, value)) = elements.split_first() {
+        let len = if head == 0 { 0 } else { usize::from(head & 0x0f) + 1 };
+        if head >> 4 == ID {
+            return value.first_chunk().copied().map(u16::from_be_bytes);
+        }
+        elements = value.get(len..)?;
+    }
+    None
 }
 
 impl std::fmt::Debug for Peer {

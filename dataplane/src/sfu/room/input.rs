@@ -2,6 +2,7 @@
 //! shows it.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
@@ -12,7 +13,7 @@ use crate::sfu::batch::{Leg, Meta, PACKETS_MAX};
 use crate::sfu::history::Entry;
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::{Participant, Stream};
-use crate::sfu::room::{Room, Turn};
+use crate::sfu::room::{Room, Turn, pacing};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::source::Source;
 use crate::wire::codec::{self, FrameMark};
@@ -22,6 +23,8 @@ use crate::wire::rtp::Header;
 
 /// Trains sealed before they are handed to the kernel, which reads them from the cache as long as they are few.
 const TRAINS_WAITING_MAX: usize = 64;
+/// When an estimate has fallen, layers are chosen anew after so much of the usual interval.
+const CHOICE_INTERVAL_MIN: Duration = Duration::from_millis(60);
 /// Retransmissions and keyframes that one datagram may ask for.
 const REQUESTS_PER_DATAGRAM_MAX: usize = 256;
 
@@ -80,7 +83,7 @@ impl Room {
         if is_video {
             mark = codec::inspect(codec, payload);
             let entry = Entry::new(seq, header.timestamp, header.marker, header.padding, codec, mark);
-            layer.keep(entry, payload, turn.limits.history_packets);
+            layer.keep(entry, payload, values.dependency_descriptor, turn.limits.history_packets);
         }
         let captured =
             participant.clock.captured(layer.sender_report(), header.timestamp, codec.clock_rate_hz(), clock);
@@ -148,10 +151,13 @@ impl Room {
                         self.on_keyframe_request(key, media, turn.counters);
                     }
                 }
-                Packet::TransportCc { .. }
-                | Packet::Remb { .. }
-                | Packet::Bye { .. }
-                | Packet::Other { .. } => {}
+                Packet::TransportCc { body, .. } => self.on_transport_feedback(key, body, turn),
+                Packet::Remb { bitrate_bps, .. } => {
+                    if let Some(participant) = self.participants.find_mut(key) {
+                        participant.downlink.on_remb(bitrate_bps);
+                    }
+                }
+                Packet::Bye { .. } | Packet::Other { .. } => {}
             }
         }
         Ok(())
@@ -194,7 +200,9 @@ impl Room {
             return;
         };
         participant.padding.set(turn.padding_percent);
+        participant.downlink.refill(clock);
         let receiver = participant.id;
+        let mut holds = false;
         let Some((slots, mut sender)) = participant.receiving(clock, turn.limits.datagram_max) else {
             return;
         };
@@ -204,6 +212,11 @@ impl Room {
             let mut forwarded = false;
             for nth in 0..group.len() {
                 let mut packet = turn.batch.item(&group, nth);
+                if let Some(held) = pacing::hold(slot, leg.slot, &packet, &mut sender) {
+                    holds |= held;
+                    turn.counters.held += u64::from(held);
+                    continue;
+                }
                 let more = nth + 1 < group.len() || nth_leg + 1 < legs.len();
                 match slot.forward(&mut packet, more, &mut sender, turn.egress) {
                     Ok(true) => {
@@ -227,6 +240,9 @@ impl Room {
             }
         }
         turn.counters.padding_bytes += sender.padding.take_spent();
+        if holds {
+            self.pace(legs[0].participant);
+        }
     }
 
     fn on_sender_report(
@@ -242,6 +258,14 @@ impl Room {
         let Some(source) = self.sources.find_mut(stream.source) else { return };
         source.layers[stream.layer].on_sender_report(turn.now, ntp, rtp_time);
         participant.clock.on_sender_report(turn.clock(), ntp);
+    }
+
+    fn on_transport_feedback(&mut self, key: Key<Participant>, body: &[u8], turn: &Turn<'_>) {
+        let Some(participant) = self.participants.find_mut(key) else { return };
+        if participant.downlink.on_feedback(turn.clock(), body) {
+            // Whatever is too much shall not wait for the next choice.
+            self.chosen = self.chosen.filter(|at| turn.now < *at + CHOICE_INTERVAL_MIN);
+        }
     }
 
     fn on_reception_reports(&mut self, key: Key<Participant>, reports: ReportBlocks<'_>, turn: &Turn<'_>) {

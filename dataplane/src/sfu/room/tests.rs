@@ -1,5 +1,7 @@
 //! A room with its participants connected by decree: what they send, what leaves for them.
 
+mod pacing;
+
 use std::net::SocketAddr;
 
 use super::*;
@@ -225,8 +227,10 @@ impl Rig {
         while let Some(departure) = self.egress.take_ready() {
             if departure.path == self.people[who].path {
                 let bytes = self.egress.bytes(&departure).to_vec();
-                let packets = bytes.chunks(departure.segment_bytes).map(|packet| self.leaving(who, packet));
-                trains.push(packets.collect());
+                let packets = bytes.chunks(departure.segment_bytes);
+                let is_rtp = |packet: &&[u8]| crate::wire::classify(packet) == Some(crate::wire::Kind::Rtp);
+                let train: Vec<_> = packets.filter(is_rtp).map(|packet| self.leaving(who, packet)).collect();
+                trains.extend(Some(train).filter(|train| !train.is_empty()));
             }
             self.egress.release(departure);
         }

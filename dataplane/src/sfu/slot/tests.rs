@@ -25,7 +25,7 @@ struct Rig {
     egress: Egress,
     transport: Transport,
     inbound: Inbound,
-    transport_seq: u16,
+    downlink: Downlink,
     resend: ResendBudget,
     padding: PaddingBudget,
     source: Key<Source>,
@@ -85,7 +85,7 @@ impl Rig {
             egress: Egress::new(8, 4096, 1),
             transport,
             inbound: Inbound::new(PROFILE, &[7; 16], &[3; 12], 8).unwrap(),
-            transport_seq: 0,
+            downlink: Downlink::default(),
             resend: ResendBudget::default(),
             padding: PaddingBudget::default(),
             source,
@@ -110,8 +110,7 @@ impl Rig {
         };
         let source = self.source;
         let mut packet = Item { source, meta: &meta, payload: &mut payload, descriptor: None, longest: 0 };
-        let mut to =
-            sender(&mut self.transport, &mut self.transport_seq, &mut self.resend, &mut self.padding);
+        let mut to = sender(&mut self.transport, &mut self.downlink, &mut self.resend, &mut self.padding);
         let forwarded = self.slot.forward(&mut packet, false, &mut to, &mut self.egress).unwrap();
         let seen = self.receive();
         assert_eq!(forwarded, seen.is_some());
@@ -125,8 +124,7 @@ impl Rig {
         history: &History,
         epoch: u32,
     ) -> Result<Option<Seen>, Dropped> {
-        let mut to =
-            sender(&mut self.transport, &mut self.transport_seq, &mut self.resend, &mut self.padding);
+        let mut to = sender(&mut self.transport, &mut self.downlink, &mut self.resend, &mut self.padding);
         let of = |_, _, e| (e == epoch).then_some(history);
         self.slot.resend(now, SeqNo(lost), of, &mut to, &mut self.egress)?;
         Ok(self.receive())
@@ -156,7 +154,7 @@ impl Rig {
 
 fn sender<'a>(
     transport: &'a mut Transport,
-    transport_seq: &'a mut u16,
+    downlink: &'a mut Downlink,
     resend: &'a mut ResendBudget,
     padding: &'a mut PaddingBudget,
 ) -> Sender<'a> {
@@ -173,7 +171,7 @@ fn sender<'a>(
         transport,
         overhead: PROFILE.rtp_overhead(),
         extensions: &EXTENSIONS,
-        transport_seq,
+        downlink,
         clock: Duration::from_secs(1),
         datagram_max: 1452,
         resend,
@@ -293,7 +291,7 @@ fn a_nack_is_answered_as_the_receiver_first_saw_the_packet_even_from_before_a_sw
     let bytes = payload(&sent);
     let mark = inspect(Codec::Vp8, &bytes);
     let (seq, timestamp) = (ExtSeq(sent.seq), RtpTime(sent.timestamp));
-    history.store(Entry::new(seq, timestamp, false, false, Codec::Vp8, mark), &bytes);
+    history.store(Entry::new(seq, timestamp, false, false, Codec::Vp8, mark), &bytes, None);
     let first = rig.forward(&sent).unwrap();
     rig.slot.target = 2;
     rig.forward(&large(12, KEYFRAME)).unwrap();
@@ -316,7 +314,7 @@ fn a_nack_for_what_was_never_sent_is_not_answered() {
     for seq in [10, 11] {
         let bytes = payload(&small(seq, DELTA));
         let mark = inspect(Codec::Vp8, &bytes);
-        history.store(Entry::new(ExtSeq(seq), RtpTime(0), false, false, Codec::Vp8, mark), &bytes);
+        history.store(Entry::new(ExtSeq(seq), RtpTime(0), false, false, Codec::Vp8, mark), &bytes, None);
     }
     rig.slot.pause();
     let now = Instant::now();
@@ -344,7 +342,7 @@ fn a_codec_without_payload_type_is_counted_and_nothing_leaves() {
     };
     let source = rig.source;
     let mut packet = Item { source, meta: &meta, payload: &mut bytes, descriptor: None, longest: 0 };
-    let mut to = sender(&mut rig.transport, &mut rig.transport_seq, &mut rig.resend, &mut rig.padding);
+    let mut to = sender(&mut rig.transport, &mut rig.downlink, &mut rig.resend, &mut rig.padding);
     assert_eq!(
         rig.slot.forward(&mut packet, false, &mut to, &mut rig.egress),
         Err(Dropped::CodecNotReceivable)

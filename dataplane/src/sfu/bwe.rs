@@ -1,0 +1,309 @@
+//! What the line to one receiver carries, from what the receiver tells of each packet's arrival
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01): congestion control by delay and loss in the manner of Google's
+//! (draft-ietf-rmcat-gcc-02). Sans-IO, on times since the server's start; everything is bounded.
+//!
+//! ```text
+//! feedback ─ sent ─┬─ groups ─ trend ── usage ──┐
+//!                  ├─ acked ── what arrives ────┤
+//!                  ├─ probe ── what came through┼─ aimd ─┐
+//!                  └─ loss ─── what was lost ───┴────────┴─ the lesser of both: the estimate
+//! ```
+//!
+//! Sequence numbers are given to what leaves towards this receiver, so nothing that got lost before it came to the server
+//! is counted.
+
+mod acked;
+mod aimd;
+mod groups;
+mod loss;
+mod probe;
+mod sent;
+mod trend;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use acked::Acked;
+use aimd::Aimd;
+use groups::Groups;
+use loss::LossBased;
+use probe::{Probes, Verdict};
+use sent::{News, SentPackets};
+use trend::{Trend, Usage};
+
+use crate::wire::twcc::{CLOCK_WRAP_US, Feedback};
+
+/// The estimate that the first feedback begins with: sound and a small picture. Probes find the rest within a second.
+const START_BPS: f64 = 600_000.0;
+/// Sound of one speaker and reports; below this nobody can take part.
+const BPS_MIN: f64 = 50_000.0;
+/// More than a receiver with all its slots can get.
+const BPS_MAX: f64 = 200e6;
+/// The round trip while no report has told it.
+const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(100);
+/// Without any feedback for this long the line is taken for broken, and the estimate halves.
+const SILENCE_US: u64 = 1_000_000;
+/// After an overuse the line is left alone for this long before it is probed again.
+const CALM_US: u64 = 1_500_000;
+/// Feedback may queue so long on the line in the mean; more in flight than this beyond the round trip is a queue that grows
+/// faster than the estimate falls.
+const QUEUE_US: f64 = 120_000.0;
+/// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
+const INTERVAL_US_MIN: u64 = 50_000;
+const INTERVAL_US_MAX: u64 = 250_000;
+/// An estimate that falls below this share of itself is worth an early choice of layers.
+const FALLEN: f64 = 0.9;
+/// The shortest way back that was seen is forgotten after some such time, since paths change.
+const WAY_BACK_US: u64 = 10_000_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Downstream {
+    sent: SentPackets,
+    /// Made with the first feedback: who sends none costs nothing.
+    estimator: Option<Box<Estimator>>,
+    wants_bps: Option<u64>,
+    // What every packet asks for, beside the ring and not behind the estimator's pointer.
+    /// The probe that is leaving; 0 for none.
+    cluster: u8,
+    /// The estimate of a line that has shown an end.
+    limit_bps: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Estimator {
+    groups: Groups,
+    trend: Trend,
+    acked: Acked,
+    aimd: Aimd,
+    loss: LossBased,
+    probes: Probes,
+    estimate_bps: f64,
+    /// A queue or losses have shown that the line has an end.
+    is_limited: bool,
+    over_us: u64,
+    heard_us: u64,
+    interval_us: u64,
+    /// Shortest time from a packet to the feedback that told of it, lately.
+    way_us: u64,
+    way_at_us: u64,
+    /// The receiver's clock, unwrapped.
+    arrived_us: Option<i64>,
+    clock_turns: i64,
+}
+
+/// More is wanted than this while nobody has said how much: a camera in good quality and sound.
+const WANTS_BPS: u64 = 3_000_000;
+
+impl Downstream {
+    /// The transport-wide number of the next packet.
+    pub(crate) fn next_seq(&self) -> u16 {
+        self.sent.next_seq()
+    }
+
+    /// The packet has left.
+    pub(crate) fn on_sent(&mut self, now_us: u64, bytes: usize) {
+        self.sent.on_sent(now_us, bytes, self.cluster);
+        if self.cluster != 0
+            && let Some(estimator) = &mut self.estimator
+        {
+            estimator.probes.on_sent(bytes);
+        }
+    }
+
+    /// One feedback; `statuses` bounds what is read of it. True when the estimate has fallen by much.
+    pub(crate) fn on_feedback(
+        &mut self,
+        now_us: u64,
+        feedback: Feedback<'_>,
+        statuses: &mut usize,
+        round_trip: Option<Duration>,
+    ) -> bool {
+        let Downstream { sent, estimator, limit_bps, .. } = self;
+        let mut newest_us = None;
+        for (seq, arrival) in feedback {
+            let Some(left) = statuses.checked_sub(1) else { break };
+            *statuses = left;
+            let Some(told) = sent.on_status(now_us, seq, arrival.is_some()) else { continue };
+            let estimator = estimator.get_or_insert_with(|| Box::new(Estimator::new(now_us)));
+            newest_us = newest_us.max(Some(told.sent_us));
+            match told.news {
+                News::Lost => estimator.loss.on_told(told.sent_us, told.bytes, true),
+                News::Late => estimator.loss.on_late(),
+                News::Arrived => estimator.loss.on_told(told.sent_us, told.bytes, false),
+            }
+            let Some(arrived_us) = arrival else { continue };
+            let arrived_us = estimator.unwrap(arrived_us);
+            estimator.acked.on_packet(arrived_us, told.bytes);
+            estimator.probes.on_arrival(&told, arrived_us);
+            if let Some(step) = estimator.groups.on_packet(told.sent_us as i64, arrived_us) {
+                estimator.trend.on_step(step);
+            }
+        }
+        let (Some(estimator), Some(newest_us)) = (estimator, newest_us) else { return false };
+        let before = estimator.estimate_bps;
+        estimator.update(now_us, newest_us, sent.settled(), round_trip.unwrap_or(ROUND_TRIP_UNKNOWN));
+        *limit_bps = estimator.limit_bps();
+        estimator.estimate_bps < FALLEN * before
+    }
+
+    /// To be asked about every tick: halves the estimate of who is not heard of, and begins probes.
+    pub(crate) fn on_tick(&mut self, now_us: u64, can_probe: impl FnOnce() -> bool) {
+        let wants_bps = self.wants_bps.unwrap_or(WANTS_BPS) as f64;
+        let in_flight = self.sent.in_flight();
+        let Some(estimator) = &mut self.estimator else { return };
+        if in_flight > 0 && now_us > estimator.heard_us + SILENCE_US {
+            estimator.heard_us = now_us;
+            estimator.is_limited = true;
+            estimator.aimd.halve(now_us, BPS_MIN);
+            estimator.judge();
+            self.limit_bps = estimator.limit_bps();
+        }
+        let calm = now_us > estimator.over_us + CALM_US && in_flight <= estimator.window_bytes();
+        if calm && estimator.probes.is_due(now_us, estimator.estimate_bps, wants_bps) && can_probe() {
+            estimator.probes.begin(now_us, estimator.estimate_bps, wants_bps);
+            self.cluster = estimator.probes.id();
+        }
+    }
+
+    pub(crate) fn is_probing(&self) -> bool {
+        self.cluster != 0
+    }
+
+    /// What the receiver should be able to get; probes look for as much.
+    pub(crate) fn wants(&mut self, bps: u64) {
+        self.wants_bps = Some(bps);
+    }
+
+    pub(crate) fn estimate_bps(&self) -> Option<u64> {
+        self.estimator.as_ref().map(|estimator| estimator.estimate_bps as u64)
+    }
+
+    /// What sending must keep to: the estimate of a line that has shown an end.
+    pub(crate) fn limit_bps(&self) -> Option<u64> {
+        self.limit_bps
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limit(&mut self, bps: u64) {
+        self.limit_bps = Some(bps);
+    }
+
+    /// More is on its way than the line holds without a queue.
+    pub(crate) fn is_congested(&self, now_us: u64) -> bool {
+        self.estimator.as_ref().is_some_and(|estimator| {
+            // Of a line that says nothing at all only packets can tell that it is back.
+            estimator.is_limited
+                && now_us < estimator.heard_us + SILENCE_US / 2
+                && self.sent.in_flight() > estimator.window_bytes()
+        })
+    }
+
+    pub(crate) fn loss(&self) -> Option<f64> {
+        self.estimator.as_ref().map(|estimator| estimator.loss.loss())
+    }
+
+    /// Bytes of probe that are due; `None` when no probe is leaving.
+    pub(crate) fn due_probe_bytes(&mut self, now_us: u64) -> Option<u64> {
+        let probes = &mut self.estimator.as_mut()?.probes;
+        let due = probes.due_bytes(now_us, self.sent.next());
+        self.cluster = probes.id();
+        due
+    }
+}
+
+impl Estimator {
+    fn new(now_us: u64) -> Estimator {
+        Estimator {
+            groups: Groups::default(),
+            trend: Trend::new(),
+            acked: Acked::new(),
+            aimd: Aimd::new(START_BPS, now_us),
+            loss: LossBased::default(),
+            probes: Probes::default(),
+            estimate_bps: START_BPS,
+            is_limited: false,
+            over_us: 0,
+            heard_us: now_us,
+            interval_us: INTERVAL_US_MIN,
+            way_us: u64::MAX,
+            way_at_us: now_us,
+            arrived_us: None,
+            clock_turns: 0,
+        }
+    }
+
+    fn update(&mut self, now_us: u64, newest_us: u64, settled: u64, round_trip: Duration) {
+        let passed_us = (now_us - self.heard_us.min(now_us)).clamp(INTERVAL_US_MIN, INTERVAL_US_MAX);
+        self.interval_us = (7 * self.interval_us + passed_us) / 8;
+        self.heard_us = now_us;
+        let way_us = now_us.saturating_sub(newest_us);
+        if way_us <= self.way_us || now_us > self.way_at_us + WAY_BACK_US {
+            (self.way_us, self.way_at_us) = (way_us, now_us);
+        }
+        let acked = self.acked.bps();
+        let usage = self.trend.usage();
+        if usage == Usage::Over {
+            self.over_us = now_us;
+            self.is_limited = true;
+            self.probes.put_off(now_us);
+        }
+        self.aimd.on_usage(now_us, usage, acked, round_trip);
+        match self.probes.verdict(now_us, settled) {
+            Some(Verdict::Through(bps)) => self.raise(now_us, bps),
+            Some(Verdict::Full(bps)) => {
+                self.is_limited = true;
+                self.raise(now_us, bps);
+            }
+            Some(Verdict::Nothing) | None => {}
+        }
+        if self.loss.is_due(newest_us) {
+            self.loss.update(newest_us, self.aimd.bps(), acked);
+            self.is_limited |= self.loss.limit_bps().is_some_and(|limit| limit < self.aimd.bps());
+        }
+        self.judge();
+    }
+
+    /// A cluster came through at this rate.
+    fn raise(&mut self, now_us: u64, bps: f64) {
+        if bps > self.aimd.bps() {
+            self.aimd.on_probe(now_us, bps);
+            self.acked.forget();
+        }
+        self.loss.on_probe(bps);
+    }
+
+    fn judge(&mut self) {
+        self.aimd.clamp(BPS_MIN, BPS_MAX);
+        let by_loss = self.loss.limit_bps().unwrap_or(f64::INFINITY);
+        self.estimate_bps = self.aimd.bps().min(by_loss).max(BPS_MIN);
+    }
+
+    fn limit_bps(&self) -> Option<u64> {
+        self.is_limited.then_some(self.estimate_bps as u64)
+    }
+
+    /// Bytes that may be on their way: what the line holds in the time until the receiver tells of them, and a little.
+    fn window_bytes(&self) -> u64 {
+        let way_us = if self.way_us == u64::MAX { INTERVAL_US_MAX } else { self.way_us };
+        let us = (way_us + self.interval_us) as f64 + QUEUE_US;
+        (self.estimate_bps * us / 8e6) as u64
+    }
+
+    /// The receiver's clock without its wraps.
+    fn unwrap(&mut self, arrived_us: i64) -> i64 {
+        let mut unwrapped = arrived_us.saturating_add(self.clock_turns * CLOCK_WRAP_US);
+        if let Some(before) = self.arrived_us {
+            let turns = match unwrapped - before {
+                ..=-1 if before - unwrapped > CLOCK_WRAP_US / 2 => 1,
+                1.. if unwrapped - before > CLOCK_WRAP_US / 2 && self.clock_turns > 0 => -1,
+                _ => 0,
+            };
+            self.clock_turns += turns;
+            unwrapped += turns * CLOCK_WRAP_US;
+        }
+        self.arrived_us = Some(unwrapped);
+        unwrapped
+    }
+}

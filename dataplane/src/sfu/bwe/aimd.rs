@@ -1,0 +1,219 @@
+//! The rate that the delay allows: up by a share while nothing is known of the line, gently near what it was known to
+//! carry, down to a share of what arrives when a queue grows (draft-ietf-rmcat-gcc-02 §5.5).
+
+use std::time::Duration;
+
+use super::trend::Usage;
+
+/// What is left of the arriving rate after an overuse (§5.5, beta): below it, so that the queue empties.
+const DECREASE: f64 = 0.85;
+/// Growth in a second far from any known limit (§5.5, eta).
+const INCREASE: f64 = 1.08;
+/// Growth never ends for smallness.
+const INCREASE_BPS_MIN: f64 = 4000.0;
+/// Above so many times what arrives nothing has been shown of the line, so an estimate does not grow there by itself (§5.5);
+/// the constant lets sound alone grow.
+const UNPROVEN: f64 = 1.5;
+const UNPROVEN_BPS: f64 = 10_000.0;
+/// Longest time that one step of growth accounts for.
+const STEP_US_MAX: u64 = 1_000_000;
+/// Between two decreases lies at least a round trip, within these bounds: before, the first has not shown its effect.
+const REDUCE_US_MIN: u64 = 10_000;
+const REDUCE_US_MAX: u64 = 200_000;
+/// What arrives has fallen so far below the estimate that nothing waits for the round trip.
+const COLLAPSE: f64 = 0.5;
+/// Time that the receiver takes to notice an overuse, beside the round trip (§5.5).
+const NOTICE_S: f64 = 0.1;
+/// Near the limit the rate grows by half of one packet of a frame in such a time; frames of video at 30 a second.
+const FRAMES_PER_S: f64 = 30.0;
+const PACKET_BITS: f64 = 1200.0 * 8.0;
+
+#[derive(Debug)]
+pub(crate) struct Aimd {
+    bps: f64,
+    state: State,
+    capacity: Capacity,
+    changed_us: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Hold,
+    Increase,
+}
+
+/// What arrived when queues grew: a mean and how far it strays (§5.5, the average and deviation of R_hat).
+#[derive(Debug, Default)]
+struct Capacity {
+    kbps: Option<f64>,
+    variance: f64,
+}
+
+impl Aimd {
+    pub(crate) fn new(bps: f64, now_us: u64) -> Aimd {
+        Aimd { bps, state: State::Hold, capacity: Capacity::default(), changed_us: now_us }
+    }
+
+    /// Returns whether the rate was cut.
+    pub(crate) fn on_usage(
+        &mut self,
+        now_us: u64,
+        usage: Usage,
+        acked: Option<f64>,
+        round_trip: Duration,
+    ) -> bool {
+        match usage {
+            Usage::Over => return self.decrease(now_us, acked, round_trip),
+            Usage::Under => self.state = State::Hold,
+            Usage::Normal if self.state == State::Hold => {
+                self.state = State::Increase;
+                self.changed_us = now_us;
+            }
+            Usage::Normal => self.increase(now_us, acked, round_trip),
+        }
+        false
+    }
+
+    /// The line was shown to carry so much.
+    pub(crate) fn on_probe(&mut self, now_us: u64, bps: f64) {
+        self.bps = bps;
+        self.changed_us = now_us;
+        self.capacity.on_sample(bps, 0.5);
+    }
+
+    /// Nothing is heard of the receiver.
+    pub(crate) fn halve(&mut self, now_us: u64, bps_min: f64) {
+        self.bps = (self.bps / 2.0).max(bps_min);
+        self.changed_us = now_us;
+    }
+
+    pub(crate) fn bps(&self) -> f64 {
+        self.bps
+    }
+
+    pub(crate) fn clamp(&mut self, bps_min: f64, bps_max: f64) {
+        self.bps = self.bps.clamp(bps_min, bps_max);
+    }
+
+    fn increase(&mut self, now_us: u64, acked: Option<f64>, round_trip: Duration) {
+        let passed_s = now_us.saturating_sub(self.changed_us).min(STEP_US_MAX) as f64 / 1e6;
+        self.changed_us = now_us;
+        let Some(acked) = acked else { return };
+        if self.capacity.upper_bps().is_some_and(|upper| acked > upper) {
+            self.capacity = Capacity::default();
+        }
+        let proven = UNPROVEN * acked + UNPROVEN_BPS;
+        if self.bps >= proven {
+            return;
+        }
+        let growth = match self.capacity.kbps {
+            Some(_) => {
+                let frame = self.bps / FRAMES_PER_S;
+                let packet = frame / (frame / PACKET_BITS).ceil().max(1.0);
+                (packet / (round_trip.as_secs_f64() + NOTICE_S)).max(INCREASE_BPS_MIN) * passed_s
+            }
+            None => (self.bps * (INCREASE.powf(passed_s) - 1.0)).max(INCREASE_BPS_MIN * passed_s),
+        };
+        self.bps = (self.bps + growth).min(proven);
+    }
+
+    fn decrease(&mut self, now_us: u64, acked: Option<f64>, round_trip: Duration) -> bool {
+        let wait_us = (round_trip.as_micros() as u64).clamp(REDUCE_US_MIN, REDUCE_US_MAX);
+        let waited = now_us.saturating_sub(self.changed_us) >= wait_us;
+        let collapsed = acked.is_some_and(|acked| acked < COLLAPSE * self.bps);
+        if !waited && !collapsed {
+            return false;
+        }
+        let mut to = acked.map_or(self.bps / 2.0, |acked| DECREASE * acked);
+        if to > self.bps
+            && let Some(kbps) = self.capacity.kbps
+        {
+            to = DECREASE * kbps * 1000.0;
+        }
+        if let Some(acked) = acked {
+            if self.capacity.lower_bps().is_some_and(|lower| acked < lower) {
+                self.capacity = Capacity::default();
+            }
+            self.capacity.on_sample(acked, 0.05);
+        }
+        let cut = to < self.bps;
+        self.bps = self.bps.min(to);
+        self.state = State::Hold;
+        self.changed_us = now_us;
+        cut
+    }
+}
+
+impl Capacity {
+    /// Bounds of the normalized variance in kbit/s: the mean is never taken for exact, nor for nothing.
+    const VARIANCE_MIN: f64 = 0.4;
+    const VARIANCE_MAX: f64 = 2.5;
+    /// Standard deviations from the mean within which it holds (§5.5).
+    const DEVIATIONS: f64 = 3.0;
+
+    fn on_sample(&mut self, bps: f64, share: f64) {
+        let sample = bps / 1000.0;
+        let mean = self.kbps.map_or(sample, |known| (1.0 - share) * known + share * sample);
+        let error = mean - sample;
+        let variance = (1.0 - share) * self.variance + share * error * error / mean.max(1.0);
+        self.variance = variance.clamp(Capacity::VARIANCE_MIN, Capacity::VARIANCE_MAX);
+        self.kbps = Some(mean);
+    }
+
+    fn upper_bps(&self) -> Option<f64> {
+        self.kbps.map(|mean| (mean + self.deviation(mean)) * 1000.0)
+    }
+
+    fn lower_bps(&self) -> Option<f64> {
+        self.kbps.map(|mean| (mean - self.deviation(mean)).max(0.0) * 1000.0)
+    }
+
+    fn deviation(&self, mean: f64) -> f64 {
+        Capacity::DEVIATIONS * (self.variance * mean).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn growth_ends_where_nothing_has_been_shown_of_the_line() {
+        let mut aimd = Aimd::new(500_000.0, 0);
+        for at in 1..1000 {
+            aimd.on_usage(at * 100_000, Usage::Normal, Some(600_000.0), RTT);
+        }
+        assert_eq!(aimd.bps(), 910_000.0);
+        aimd.on_probe(100_000_000, 5e6);
+        for at in 1001..2000 {
+            aimd.on_usage(at * 100_000, Usage::Normal, Some(600_000.0), RTT);
+        }
+        assert_eq!(aimd.bps(), 5e6, "what a probe has shown is not forgotten by sending less");
+    }
+
+    #[test]
+    fn an_overuse_goes_below_what_arrives_once_a_round_trip() {
+        let mut aimd = Aimd::new(3e6, 0);
+        assert!(aimd.on_usage(500_000, Usage::Over, Some(2e6), RTT));
+        assert_eq!(aimd.bps(), 1.7e6);
+        assert!(!aimd.on_usage(520_000, Usage::Over, Some(1.5e6), RTT));
+        assert!(aimd.on_usage(530_000, Usage::Over, Some(0.8e6), RTT), "less than half of it arrives");
+        assert_eq!(aimd.bps(), 0.68e6);
+    }
+
+    #[test]
+    fn growth_is_gentle_near_a_known_limit_and_a_share_once_more_arrives() {
+        let grown_in_a_second = |acked| {
+            let mut aimd = Aimd::new(3e6, 0);
+            aimd.on_usage(500_000, Usage::Over, Some(2e6), RTT);
+            for at in 0..=10 {
+                aimd.on_usage(600_000 + at * 100_000, Usage::Normal, Some(acked), RTT);
+            }
+            aimd.bps() - 1.7e6
+        };
+        assert!(grown_in_a_second(1.7e6) < 80_000.0);
+        assert!(grown_in_a_second(2.5e6) > 120_000.0);
+    }
+}

@@ -1,0 +1,97 @@
+//! What the server finds out about its receivers' lines, and tells nobody but them.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use saal_dataplane::id::SourceKind::Camera;
+use saal_dataplane::io::sim::{Direction, Faults};
+use saal_dataplane::link::{Event, Quality};
+use saal_tests::client::plan::Plan;
+use saal_tests::world::{Who, World, each_backend, on_sim};
+
+/// What a participant was told of its line.
+fn told(world: &World, who: Who) -> Vec<Quality> {
+    let told = world.events.iter().filter_map(|event| match event {
+        Event::Quality { participant, quality, .. } if *participant == world.id(who) => Some(*quality),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// A publisher and somebody who sees it.
+fn pair(world: &mut World, viewer: Plan) -> (Who, Who) {
+    let room = world.open_room();
+    let all = world.connect_all(room, [Plan::simulcast(), viewer]);
+    world.view(all[1], &[(all[0], Camera, 720)]);
+    world.until("the camera is seen", |world| world.received(all[1], all[0], Camera) > 20);
+    (all[0], all[1])
+}
+
+#[test]
+fn whoever_tells_of_arrivals_is_told_of_its_line_and_nothing_reaches_it_broken() {
+    each_backend(|world| {
+        let (_, viewer) = pair(world, Plan::viewer());
+        world.until("the line is known", |world| {
+            let known = |quality: &Quality| quality.estimate_bps.is_some() && quality.round_trip_ms.is_some();
+            told(world, viewer).last().is_some_and(known)
+        });
+        world.until("more is looked for than the first estimate", |world| world.counters().probes_sent > 0);
+        world.check_slots(viewer);
+    });
+}
+
+#[test]
+fn whoever_tells_nothing_has_no_estimate_and_gets_everything() {
+    on_sim(|world| {
+        let (_, viewer) = pair(world, Plan::viewer().without_transport_feedback());
+        world.run_for(Duration::from_secs(5));
+        let told = told(world, viewer);
+        assert!(told.iter().all(|quality| quality.estimate_bps.is_none()), "{told:?}");
+        assert_eq!((world.counters().held, world.counters().probes_sent), (0, 0));
+        assert_eq!(world.video(viewer, 0).layer(), Some(2));
+    });
+}
+
+#[test]
+fn whoever_objects_is_told_nothing() {
+    on_sim(|world| {
+        let room = world.open_room();
+        let all = world.connect_all(room, [Plan::browser(), Plan::viewer()]);
+        world.object(all[1], true);
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(told(world, all[1]), []);
+    });
+}
+
+#[test]
+fn what_is_lost_on_a_publisher_s_way_up_does_not_count_for_its_receivers() {
+    on_sim(|world| {
+        let (_, sound) = pair(world, Plan::viewer());
+        let (publisher, lossy) = pair(world, Plan::viewer());
+        world.set_faults(publisher, Direction::Up, Faults { loss: 0.1, ..Faults::default() });
+        world.run_for(Duration::from_secs(20));
+        let (sound, lossy) = (told(world, sound), told(world, lossy));
+        assert!(lossy.iter().all(|quality| quality.loss_permille.unwrap_or(0) == 0), "{lossy:?}");
+        let estimate = |told: &[Quality]| told.last().unwrap().estimate_bps.unwrap() as f64;
+        let ratio = estimate(&lossy) / estimate(&sound);
+        // Probes of different moments find lines without an end differently wide.
+        assert!((0.8..1.25).contains(&ratio), "{ratio}: {sound:?} {lossy:?}");
+        assert_eq!(world.counters().held, 0, "no line has shown an end");
+    });
+}
+
+#[test]
+fn what_is_lost_on_a_receiver_s_way_down_is_seen_there_and_nowhere_else() {
+    on_sim(|world| {
+        let room = world.open_room();
+        let all = world.connect_all(room, [Plan::simulcast(), Plan::viewer(), Plan::viewer()]);
+        for viewer in [all[1], all[2]] {
+            world.view(viewer, &[(all[0], Camera, 720)]);
+        }
+        world.set_faults(all[1], Direction::Down, Faults { loss: 0.1, ..Faults::default() });
+        world.run_for(Duration::from_secs(20));
+        let loss = |who| told(world, who).last().unwrap().loss_permille.unwrap();
+        assert!((60..140).contains(&loss(all[1])), "{}", loss(all[1]));
+        assert_eq!(loss(all[2]), 0);
+    });
+}
