@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use saal_dataplane::id::SourceKind::Camera;
-use saal_dataplane::io::sim::{Direction, Faults};
+use saal_dataplane::io::sim::Direction;
 use saal_dataplane::link::{Event, Quality};
 use saal_tests::client::plan::Plan;
 use saal_tests::world::{Who, World, each_backend, on_sim};
@@ -68,7 +68,7 @@ fn what_is_lost_on_a_publisher_s_way_up_does_not_count_for_its_receivers() {
     on_sim(|world| {
         let (_, sound) = pair(world, Plan::viewer());
         let (publisher, lossy) = pair(world, Plan::viewer());
-        world.set_faults(publisher, Direction::Up, Faults { loss: 0.1, ..Faults::default() });
+        world.set_script(publisher, Direction::Up, "delay=10ms loss=10%");
         world.run_for(Duration::from_secs(20));
         let (sound, lossy) = (told(world, sound), told(world, lossy));
         assert!(lossy.iter().all(|quality| quality.loss_permille.unwrap_or(0) == 0), "{lossy:?}");
@@ -88,7 +88,7 @@ fn what_is_lost_on_a_receiver_s_way_down_is_seen_there_and_nowhere_else() {
         for viewer in [all[1], all[2]] {
             world.view(viewer, &[(all[0], Camera, 720)]);
         }
-        world.set_faults(all[1], Direction::Down, Faults { loss: 0.1, ..Faults::default() });
+        world.set_script(all[1], Direction::Down, "delay=10ms loss=10%");
         world.run_for(Duration::from_secs(20));
         let loss = |who| told(world, who).last().unwrap().loss_permille.unwrap();
         assert!((60..140).contains(&loss(all[1])), "{}", loss(all[1]));

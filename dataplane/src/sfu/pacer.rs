@@ -25,6 +25,8 @@ const FACTOR_PERCENT: u64 = 120;
 const BURST_US: u64 = 60_000;
 /// A burst of two packets is allowed to everybody.
 const BURST_BYTES_MIN: i64 = 2400;
+/// A longer pause earns no more; the burst is full by then.
+const PAUSE_US_MAX: u64 = 1_000_000;
 /// How long video may be held: with the line's own queue it is still in time.
 const HELD_MAX: Duration = Duration::from_millis(200);
 /// Packets held for one receiver: 200 ms of 15 Mbit/s.
@@ -60,7 +62,7 @@ pub(crate) struct Held {
 impl Pacer {
     /// What the line carries, if it has shown an end, and the time.
     pub(crate) fn refill(&mut self, now_us: u64, limit_bps: Option<u64>) {
-        let passed_us = now_us.saturating_sub(self.filled_us).min(BURST_US);
+        let passed_us = now_us.saturating_sub(self.filled_us).min(PAUSE_US_MAX);
         self.filled_us = now_us;
         self.limit_bps = limit_bps.unwrap_or(0);
         if self.limit_bps == 0 {

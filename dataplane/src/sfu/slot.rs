@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::counters::Dropped;
 use crate::egress::Egress;
-use crate::id::{Codec, ExtSeq, Pt, RtpTime, SeqNo, Ssrc};
+use crate::id::{Codec, ExtSeq, Pt, RtpTime, SeqNo, SourceKind, Ssrc};
 use crate::link::{SlotSpec, Wish};
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::downlink::Downlink;
@@ -172,9 +172,13 @@ impl Slot {
         self.retire();
     }
 
-    /// Which slots' packets leave first when not all can: the largest picture's.
+    /// Which slots' packets leave first when not all can: those of screens, then those of the largest picture.
     pub(crate) fn rank(&self) -> u16 {
-        u16::MAX - self.wish.map_or(0, |wish| wish.height)
+        match self.wish {
+            Some(wish) if wish.source == SourceKind::Screen => 0,
+            Some(wish) => u16::MAX - wish.height,
+            None => u16::MAX,
+        }
     }
 
     /// A video slot that cannot show its target before a keyframe comes.
@@ -316,9 +320,18 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether probes can be sent into this slot: it has sent video that may be sent again.
+    /// Whether probes can be sent into this slot: it shall show something, be it paused, and has retransmissions.
     pub(crate) fn can_probe(&self) -> bool {
-        self.spec.rtx_ssrc.is_some() && self.current.is_some() && self.sent.is_some()
+        self.source.is_some() && self.rtx().is_some()
+    }
+
+    /// SSRC, payload type and time of what is sent again.
+    fn rtx(&self) -> Option<(Ssrc, Pt, RtpTime)> {
+        let (ssrc, pt) = match self.sent {
+            Some(sent) => self.rtx_for(sent.codec)?,
+            None => (self.spec.rtx_ssrc?, self.spec.codecs.iter().find_map(|codec| codec.rtx_pt)?),
+        };
+        Some((ssrc, pt, self.sent.map_or(RtpTime(0), |sent| sent.timestamp)))
     }
 
     /// Sends a packet of a probe and returns its size: the `nth` last packet once more, which repairs it should it have got
@@ -330,8 +343,7 @@ impl Slot {
         to: &mut Sender<'_>,
         egress: &mut Egress,
     ) -> Result<usize, Dropped> {
-        let newest = self.sent.ok_or(Dropped::NotInHistory)?.seq;
-        let again = newest.0.checked_sub(nth).map(ExtSeq);
+        let again = self.sent.and_then(|sent| sent.seq.0.checked_sub(nth)).map(ExtSeq);
         match again.map(|seq| self.send_again(seq, history_of, to, egress)) {
             Some(Ok(len)) => Ok(len),
             Some(Err(Dropped::NotInHistory)) | None => self.send_padding(to, egress),
@@ -341,11 +353,10 @@ impl Slot {
 
     /// A retransmission of nothing.
     fn send_padding(&mut self, to: &mut Sender<'_>, egress: &mut Egress) -> Result<usize, Dropped> {
-        let sent = self.sent.ok_or(Dropped::NotInHistory)?;
-        let (ssrc, pt) = self.rtx_for(sent.codec).ok_or(Dropped::CodecNotReceivable)?;
+        let (ssrc, pt, timestamp) = self.rtx().ok_or(Dropped::CodecNotReceivable)?;
         let mut extensions = Extensions::new();
         self.push_extensions(&mut extensions, to);
-        let (seq, timestamp) = (self.rtx_seq, sent.timestamp);
+        let seq = self.rtx_seq;
         let out = Outgoing { marker: false, padding: true, pt, seq: seq.seq(), timestamp, ssrc };
         let header_len = out.len(&extensions);
         let len = header_len + PADDING_MAX + to.overhead;

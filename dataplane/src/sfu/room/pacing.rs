@@ -121,8 +121,9 @@ impl Room {
                     if !slot.announced {
                         slot.announced = true;
                         let source = Some((source.owner_id, source.kind));
-                        let (room, slot) = (*id, held.slot);
-                        turn.events.push_back(Event::SlotShows { room, participant: receiver, slot, source });
+                        let (room, slot, paused) = (*id, held.slot, false);
+                        let participant = receiver;
+                        turn.events.push_back(Event::SlotShows { room, participant, slot, source, paused });
                     }
                 }
                 Err(reason) => turn.counters.drop(reason),

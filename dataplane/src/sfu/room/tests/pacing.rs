@@ -76,6 +76,7 @@ fn video_beyond_a_narrow_line_waits_sound_does_not_and_the_numbers_go_on() {
 #[test]
 fn what_waits_too_long_is_dropped_and_the_slot_goes_on_at_a_keyframe() {
     let mut rig = narrow();
+    let asked = rig.counters.keyframe_requests_sent;
     frame(&mut rig, 40..100, false);
     rig.fan_out();
     let mut seqs = seqs_of(&rig.trains_for(1), CAMERA_SSRC);
@@ -87,7 +88,7 @@ fn what_waits_too_long_is_dropped_and_the_slot_goes_on_at_a_keyframe() {
     rig.fan_out();
     assert_eq!(seqs_of(&rig.trains_for(1), CAMERA_SSRC), [], "it would refer to what was dropped");
     rig.tick(Duration::from_millis(200));
-    assert_eq!(rig.asked_for_keyframes(0), [1]);
+    assert!(rig.counters.keyframe_requests_sent > asked);
     frame(&mut rig, 103..106, true);
     rig.fan_out();
     seqs.extend(seqs_of(&rig.trains_for(1), CAMERA_SSRC));
@@ -121,6 +122,10 @@ fn feedback_makes_an_estimate_and_probes_and_the_person_is_told() {
         let at = |seq: u16| rig.now.duration_since(rig.epoch).as_micros() as u64 + u64::from(seq) * 1000;
         let arrivals: Vec<Arrival> = (told..sent).map(|seq| Arrival { seq, at_us: at(seq) }).collect();
         told = sent;
+        if arrivals.is_empty() {
+            after(&mut rig, 10);
+            continue;
+        }
         let mut out = [0; 600];
         let (len, _) = write_feedback(&mut out, Ssrc(1), Ssrc(2), round as u8, &arrivals).unwrap();
         let (key, path) = (rig.people[1].key, rig.people[1].path);
