@@ -26,7 +26,7 @@ mod tests;
 use std::time::Duration;
 
 use acked::Acked;
-use aimd::Aimd;
+use aimd::{Aimd, Rates};
 use groups::Groups;
 use loss::LossBased;
 use probe::{Probes, Verdict};
@@ -35,8 +35,10 @@ use trend::{Trend, Usage};
 
 use crate::wire::twcc::{CLOCK_WRAP_US, Feedback};
 
-/// The estimate that the first feedback begins with: sound and a small picture. Probes find the rest within a second.
-const START_BPS: f64 = 600_000.0;
+/// The estimate to begin with: sound and small pictures. Probes find the rest within a second.
+const START_BPS: f64 = 1_000_000.0;
+/// A receiver that tells nothing within this time will not.
+const PATIENCE_US: u64 = 2_000_000;
 /// Sound of one speaker and reports; below this nobody can take part.
 const BPS_MIN: f64 = 50_000.0;
 /// More than a receiver with all its slots can get.
@@ -53,6 +55,8 @@ const QUEUE_US: f64 = 120_000.0;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
+/// A line that has shown no end is allowed a keyframe in flight, however little is sent otherwise.
+const WINDOW_FREE_BYTES_MIN: u64 = 96 * 1024;
 /// An estimate that falls below this share of itself is worth an early choice of layers.
 const FALLEN: f64 = 0.9;
 /// The shortest way back that was seen is forgotten after some such time, since paths change.
@@ -69,6 +73,10 @@ pub(crate) struct Downstream {
     cluster: u8,
     /// The estimate of a line that has shown an end.
     limit_bps: Option<u64>,
+    /// Bytes that may be in flight; a line that holds more has an end.
+    window: Option<u64>,
+    began_us: Option<u64>,
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +84,8 @@ struct Estimator {
     groups: Groups,
     trend: Trend,
     acked: Acked,
+    /// How fast what arrived had left.
+    offered: Acked,
     aimd: Aimd,
     loss: LossBased,
     probes: Probes,
@@ -104,6 +114,9 @@ impl Downstream {
 
     /// The packet has left.
     pub(crate) fn on_sent(&mut self, now_us: u64, bytes: usize) {
+        if self.began_us.is_none() {
+            self.began_us = Some(now_us);
+        }
         self.sent.on_sent(now_us, bytes, self.cluster);
         if self.cluster != 0
             && let Some(estimator) = &mut self.estimator
@@ -120,7 +133,7 @@ impl Downstream {
         statuses: &mut usize,
         round_trip: Option<Duration>,
     ) -> bool {
-        let Downstream { sent, estimator, limit_bps, .. } = self;
+        let Downstream { sent, estimator, limit_bps, window, .. } = self;
         let mut newest_us = None;
         for (seq, arrival) in feedback {
             let Some(left) = statuses.checked_sub(1) else { break };
@@ -136,6 +149,7 @@ impl Downstream {
             let Some(arrived_us) = arrival else { continue };
             let arrived_us = estimator.unwrap(arrived_us);
             estimator.acked.on_packet(arrived_us, told.bytes);
+            estimator.offered.on_packet(told.sent_us as i64, told.bytes);
             estimator.probes.on_arrival(&told, arrived_us);
             if let Some(step) = estimator.groups.on_packet(told.sent_us as i64, arrived_us) {
                 estimator.trend.on_step(step);
@@ -145,6 +159,7 @@ impl Downstream {
         let before = estimator.estimate_bps;
         estimator.update(now_us, newest_us, sent.settled(), round_trip.unwrap_or(ROUND_TRIP_UNKNOWN));
         *limit_bps = estimator.limit_bps();
+        *window = Some(estimator.window_bytes());
         estimator.estimate_bps < FALLEN * before
     }
 
@@ -152,6 +167,8 @@ impl Downstream {
     pub(crate) fn on_tick(&mut self, now_us: u64, can_probe: impl FnOnce() -> bool) {
         let wants_bps = self.wants_bps.unwrap_or(WANTS_BPS) as f64;
         let in_flight = self.sent.in_flight();
+        self.is_silent =
+            self.estimator.is_none() && self.began_us.is_some_and(|at| now_us > at + PATIENCE_US);
         let Some(estimator) = &mut self.estimator else { return };
         if in_flight > 0 && now_us > estimator.heard_us + SILENCE_US {
             estimator.heard_us = now_us;
@@ -180,8 +197,21 @@ impl Downstream {
         self.estimator.as_ref().map(|estimator| estimator.estimate_bps as u64)
     }
 
-    /// What sending must keep to: the estimate of a line that has shown an end.
-    pub(crate) fn limit_bps(&self) -> Option<u64> {
+    /// The estimate, and in its stead what to begin with while the receiver may still tell something.
+    pub(crate) fn assumed_bps(&self) -> Option<u64> {
+        self.estimate_bps().or_else(|| (!self.is_silent).then_some(START_BPS as u64))
+    }
+
+    /// What sending must keep to: the estimate of a line that has shown an end. More in flight than a line holds without a
+    /// queue is the first that is seen of a line that has broken down: what is in the queue, nobody has told of.
+    pub(crate) fn limit_bps(&mut self) -> Option<u64> {
+        if self.limit_bps.is_none()
+            && self.window.is_some_and(|window| self.sent.in_flight() > window.max(WINDOW_FREE_BYTES_MIN))
+            && let Some(estimator) = &mut self.estimator
+        {
+            estimator.is_limited = true;
+            self.limit_bps = estimator.limit_bps();
+        }
         self.limit_bps
     }
 
@@ -219,6 +249,7 @@ impl Estimator {
             groups: Groups::default(),
             trend: Trend::new(),
             acked: Acked::new(),
+            offered: Acked::new(),
             aimd: Aimd::new(START_BPS, now_us),
             loss: LossBased::default(),
             probes: Probes::default(),
@@ -249,7 +280,8 @@ impl Estimator {
             self.is_limited = true;
             self.probes.put_off(now_us);
         }
-        self.aimd.on_usage(now_us, usage, acked, round_trip);
+        let rates = Rates { acked, offered: self.offered.bps() };
+        self.aimd.on_usage(now_us, usage, rates, round_trip);
         match self.probes.verdict(now_us, settled) {
             Some(Verdict::Through(bps)) => self.raise(now_us, bps),
             Some(Verdict::Full(bps)) => {

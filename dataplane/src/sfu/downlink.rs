@@ -111,9 +111,12 @@ impl Downlink {
         self.downstream.due_probe_bytes(micros(clock))
     }
 
-    /// What the line carries; `None` when the receiver has told nothing of it.
+    /// What the line is taken to carry; `None` when the receiver tells nothing of it.
     pub(crate) fn estimate_bps(&self) -> Option<u64> {
-        self.downstream.estimate_bps().or(self.remb_bps)
+        match (self.is_numbered && self.remb_bps.is_none(), self.downstream.estimate_bps()) {
+            (true, _) => self.downstream.assumed_bps(),
+            (false, estimate) => estimate.or(self.remb_bps),
+        }
     }
 
     /// What the receiver should be able to get: as much is looked for on the line.
@@ -142,7 +145,7 @@ impl Downlink {
     /// What there is to tell the receiver's page, when it is not what it was told last.
     pub(crate) fn next_quality(&mut self) -> Option<Quality> {
         let quality = Quality {
-            estimate_bps: self.estimate_bps(),
+            estimate_bps: self.downstream.estimate_bps().or(self.remb_bps),
             loss_permille: self.downstream.loss().map(|loss| (loss * 1000.0).round() as u16),
             round_trip_ms: self.round_trip.map(|time| time.as_millis() as u32),
         };

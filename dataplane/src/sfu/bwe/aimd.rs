@@ -22,6 +22,8 @@ const REDUCE_US_MIN: u64 = 10_000;
 const REDUCE_US_MAX: u64 = 200_000;
 /// What arrives has fallen so far below the estimate that nothing waits for the round trip.
 const COLLAPSE: f64 = 0.5;
+/// Less of what was sent than this arrives: the line is full.
+const FULL: f64 = 0.9;
 /// Time that the receiver takes to notice an overuse, beside the round trip (§5.5).
 const NOTICE_S: f64 = 0.1;
 /// Near the limit the rate grows by half of one packet of a frame in such a time; frames of video at 30 a second.
@@ -34,6 +36,13 @@ pub(crate) struct Aimd {
     state: State,
     capacity: Capacity,
     changed_us: u64,
+}
+
+/// What arrives in a second, and how fast the same packets had left. `None` for too little to tell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    pub(crate) acked: Option<f64>,
+    pub(crate) offered: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,24 +63,16 @@ impl Aimd {
         Aimd { bps, state: State::Hold, capacity: Capacity::default(), changed_us: now_us }
     }
 
-    /// Returns whether the rate was cut.
-    pub(crate) fn on_usage(
-        &mut self,
-        now_us: u64,
-        usage: Usage,
-        acked: Option<f64>,
-        round_trip: Duration,
-    ) -> bool {
+    pub(crate) fn on_usage(&mut self, now_us: u64, usage: Usage, rates: Rates, round_trip: Duration) {
         match usage {
-            Usage::Over => return self.decrease(now_us, acked, round_trip),
+            Usage::Over => self.decrease(now_us, rates, round_trip),
             Usage::Under => self.state = State::Hold,
             Usage::Normal if self.state == State::Hold => {
                 self.state = State::Increase;
                 self.changed_us = now_us;
             }
-            Usage::Normal => self.increase(now_us, acked, round_trip),
+            Usage::Normal => self.increase(now_us, rates.acked, round_trip),
         }
-        false
     }
 
     /// The line was shown to carry so much.
@@ -102,6 +103,8 @@ impl Aimd {
         if self.capacity.upper_bps().is_some_and(|upper| acked > upper) {
             self.capacity = Capacity::default();
         }
+        // What has just come through fits, whatever was thought of the line.
+        self.bps = self.bps.max(DECREASE * acked);
         let proven = UNPROVEN * acked + UNPROVEN_BPS;
         if self.bps >= proven {
             return;
@@ -117,30 +120,28 @@ impl Aimd {
         self.bps = (self.bps + growth).min(proven);
     }
 
-    fn decrease(&mut self, now_us: u64, acked: Option<f64>, round_trip: Duration) -> bool {
+    fn decrease(&mut self, now_us: u64, rates: Rates, round_trip: Duration) {
+        let Some(acked) = rates.acked else { return };
         let wait_us = (round_trip.as_micros() as u64).clamp(REDUCE_US_MIN, REDUCE_US_MAX);
         let waited = now_us.saturating_sub(self.changed_us) >= wait_us;
-        let collapsed = acked.is_some_and(|acked| acked < COLLAPSE * self.bps);
+        let is_full = rates.offered.is_some_and(|offered| acked < FULL * offered);
+        let collapsed = is_full && acked < COLLAPSE * self.bps;
         if !waited && !collapsed {
-            return false;
+            return;
         }
-        let mut to = acked.map_or(self.bps / 2.0, |acked| DECREASE * acked);
-        if to > self.bps
-            && let Some(kbps) = self.capacity.kbps
-        {
-            to = DECREASE * kbps * 1000.0;
-        }
-        if let Some(acked) = acked {
+        if is_full {
             if self.capacity.lower_bps().is_some_and(|lower| acked < lower) {
                 self.capacity = Capacity::default();
             }
             self.capacity.on_sample(acked, 0.05);
+            self.bps = self.bps.min(DECREASE * acked);
+        } else {
+            // What was sent came through, and it is others who fill the queue, or chance: a picture's next layer is far above
+            // what is sent, and falling down to that would pause what is left.
+            self.bps *= DECREASE;
         }
-        let cut = to < self.bps;
-        self.bps = self.bps.min(to);
         self.state = State::Hold;
         self.changed_us = now_us;
-        cut
     }
 }
 
@@ -179,16 +180,25 @@ mod tests {
 
     const RTT: Duration = Duration::from_millis(50);
 
+    /// So much arrives of all that is sent, and of too much.
+    fn even(acked: f64) -> Rates {
+        Rates { acked: Some(acked), offered: Some(acked) }
+    }
+
+    fn full(acked: f64) -> Rates {
+        Rates { acked: Some(acked), offered: Some(acked * 1.5) }
+    }
+
     #[test]
     fn growth_ends_where_nothing_has_been_shown_of_the_line() {
         let mut aimd = Aimd::new(500_000.0, 0);
         for at in 1..1000 {
-            aimd.on_usage(at * 100_000, Usage::Normal, Some(600_000.0), RTT);
+            aimd.on_usage(at * 100_000, Usage::Normal, even(600_000.0), RTT);
         }
         assert_eq!(aimd.bps(), 910_000.0);
         aimd.on_probe(100_000_000, 5e6);
         for at in 1001..2000 {
-            aimd.on_usage(at * 100_000, Usage::Normal, Some(600_000.0), RTT);
+            aimd.on_usage(at * 100_000, Usage::Normal, even(600_000.0), RTT);
         }
         assert_eq!(aimd.bps(), 5e6, "what a probe has shown is not forgotten by sending less");
     }
@@ -196,20 +206,36 @@ mod tests {
     #[test]
     fn an_overuse_goes_below_what_arrives_once_a_round_trip() {
         let mut aimd = Aimd::new(3e6, 0);
-        assert!(aimd.on_usage(500_000, Usage::Over, Some(2e6), RTT));
+        aimd.on_usage(500_000, Usage::Over, full(2e6), RTT);
         assert_eq!(aimd.bps(), 1.7e6);
-        assert!(!aimd.on_usage(520_000, Usage::Over, Some(1.5e6), RTT));
-        assert!(aimd.on_usage(530_000, Usage::Over, Some(0.8e6), RTT), "less than half of it arrives");
-        assert_eq!(aimd.bps(), 0.68e6);
+        aimd.on_usage(520_000, Usage::Over, full(1.5e6), RTT);
+        assert_eq!(aimd.bps(), 1.7e6, "the first cut has not shown its effect");
+        aimd.on_usage(530_000, Usage::Over, full(0.8e6), RTT);
+        assert_eq!(aimd.bps(), 0.68e6, "less than half of it arrives");
+    }
+
+    #[test]
+    fn a_queue_that_others_make_costs_a_share_and_not_what_is_far_above_the_sent() {
+        let mut aimd = Aimd::new(3e6, 0);
+        aimd.on_usage(500_000, Usage::Over, even(0.2e6), RTT);
+        assert_eq!(aimd.bps(), 3e6 * DECREASE);
+    }
+
+    #[test]
+    fn what_comes_through_is_allowed() {
+        let mut aimd = Aimd::new(0.6e6, 0);
+        aimd.on_usage(100_000, Usage::Normal, even(4e6), RTT);
+        aimd.on_usage(200_000, Usage::Normal, even(4e6), RTT);
+        assert!(aimd.bps() >= 3.4e6);
     }
 
     #[test]
     fn growth_is_gentle_near_a_known_limit_and_a_share_once_more_arrives() {
         let grown_in_a_second = |acked| {
             let mut aimd = Aimd::new(3e6, 0);
-            aimd.on_usage(500_000, Usage::Over, Some(2e6), RTT);
+            aimd.on_usage(500_000, Usage::Over, full(2e6), RTT);
             for at in 0..=10 {
-                aimd.on_usage(600_000 + at * 100_000, Usage::Normal, Some(acked), RTT);
+                aimd.on_usage(600_000 + at * 100_000, Usage::Normal, even(acked), RTT);
             }
             aimd.bps() - 1.7e6
         };

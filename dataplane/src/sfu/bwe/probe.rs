@@ -12,8 +12,10 @@ use crate::sfu::pacer;
 /// First probe against the first estimate, and every probe against the one that holds (libwebrtc: 3 and 6, then 2).
 const FIRST: f64 = 3.0;
 const NEXT: f64 = 2.0;
-/// A probe goes that much beyond what is wanted, so that what is wanted is shown to fit.
-const BEYOND: f64 = 1.25;
+/// What is wanted fits when so much more has been shown: layers are chosen with room to spare.
+const GOAL: f64 = 1.2;
+/// A probe goes that much beyond what is wanted, so that the goal is met.
+const BEYOND: f64 = 1.4;
 /// No line needs more, and a cluster at this rate is 60 kB.
 const BPS_MAX: f64 = 20e6;
 /// A cluster lasts for several trains, and has packets enough that one of them says little.
@@ -82,12 +84,12 @@ pub(crate) enum Verdict {
 impl Probes {
     /// More is wanted than the estimate, and it is time to look for it.
     pub(crate) fn is_due(&self, now_us: u64, estimate_bps: f64, wants_bps: f64) -> bool {
-        self.cluster.is_none() && wants_bps > estimate_bps && now_us >= self.next_at_us
+        self.cluster.is_none() && GOAL * wants_bps > estimate_bps && now_us >= self.next_at_us
     }
 
     pub(crate) fn begin(&mut self, now_us: u64, estimate_bps: f64, wants_bps: f64) {
         let factor = if self.last_id == 0 { FIRST } else { NEXT };
-        let bps = (factor * estimate_bps).min(BEYOND * wants_bps).min(BPS_MAX);
+        let bps = (factor * estimate_bps).min((BEYOND * wants_bps).max(estimate_bps)).min(BPS_MAX);
         self.last_id = self.last_id.wrapping_add(1).max(1);
         let lasts_us = LASTS_US_MIN.max((PACKETS_MIN * PACKET_BITS / bps * 1e6) as u64);
         self.cluster = Some(Cluster {

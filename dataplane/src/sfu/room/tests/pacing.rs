@@ -113,13 +113,14 @@ fn feedback_makes_an_estimate_and_probes_and_the_person_is_told() {
     rig.room.participants.find_mut(key).unwrap().extensions = extensions;
     downlink(&mut rig).set_numbered(true);
     assert_eq!(rig.room.participants.find(key).unwrap().estimate_bps(), None);
-    let mut told = 0;
+    let mut told: u16 = 0;
     for round in 0..20_u64 {
-        frame(&mut rig, 40 + round * 4..44 + round * 4, false);
+        frame(&mut rig, 40 + round * 16..56 + round * 16, false);
         rig.fan_out();
         rig.trains_for(1);
         let sent = u16::from_be_bytes(downlink(&mut rig).next_seq());
-        let at = |seq: u16| rig.now.duration_since(rig.epoch).as_micros() as u64 + u64::from(seq) * 1000;
+        let now_us = rig.now.duration_since(rig.epoch).as_micros() as u64;
+        let at = |seq: u16| now_us + 10_000 + u64::from(seq - told) * 100;
         let arrivals: Vec<Arrival> = (told..sent).map(|seq| Arrival { seq, at_us: at(seq) }).collect();
         told = sent;
         if arrivals.is_empty() {
