@@ -55,8 +55,10 @@ const QUEUE_US: f64 = 120_000.0;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
-/// A line that has shown no end is allowed a keyframe in flight, however little is sent otherwise.
-const WINDOW_FREE_BYTES_MIN: u64 = 96 * 1024;
+/// An estimate may be far above what is sent; what is in flight is then held against this multiple of what arrives.
+const WINDOW_ACKED: f64 = 1.25;
+/// But a keyframe may be in flight, however little is sent otherwise, until the line has shown an end.
+const WINDOW_BYTES_MIN: u64 = 48 * 1024;
 /// An estimate that falls below this share of itself is worth an early choice of layers.
 const FALLEN: f64 = 0.9;
 /// The shortest way back that was seen is forgotten after some such time, since paths change.
@@ -103,6 +105,8 @@ struct Estimator {
     clock_turns: i64,
 }
 
+/// A line that cannot be probed is given everything again after so much time without an overuse.
+const RETRY_US: u64 = 15_000_000;
 /// More is wanted than this while nobody has said how much: a camera in good quality and sound.
 const WANTS_BPS: u64 = 3_000_000;
 
@@ -157,7 +161,9 @@ impl Downstream {
         }
         let (Some(estimator), Some(newest_us)) = (estimator, newest_us) else { return false };
         let before = estimator.estimate_bps;
-        estimator.update(now_us, newest_us, sent.settled(), round_trip.unwrap_or(ROUND_TRIP_UNKNOWN));
+        let is_congested = sent.in_flight() > estimator.window_bytes();
+        let round_trip = round_trip.unwrap_or(ROUND_TRIP_UNKNOWN);
+        estimator.update(now_us, newest_us, sent.settled(), is_congested, round_trip);
         *limit_bps = estimator.limit_bps();
         *window = Some(estimator.window_bytes());
         estimator.estimate_bps < FALLEN * before
@@ -204,9 +210,9 @@ impl Downstream {
 
     /// What sending must keep to: the estimate of a line that has shown an end. More in flight than a line holds without a
     /// queue is the first that is seen of a line that has broken down: what is in the queue, nobody has told of.
-    pub(crate) fn limit_bps(&mut self) -> Option<u64> {
+    pub(crate) fn next_limit(&mut self) -> Option<u64> {
         if self.limit_bps.is_none()
-            && self.window.is_some_and(|window| self.sent.in_flight() > window.max(WINDOW_FREE_BYTES_MIN))
+            && self.window.is_some_and(|window| self.sent.in_flight() > window)
             && let Some(estimator) = &mut self.estimator
         {
             estimator.is_limited = true;
@@ -215,9 +221,24 @@ impl Downstream {
         self.limit_bps
     }
 
+    /// The estimate of a line that has shown an end.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.limit_bps
+    }
+
     #[cfg(test)]
-    pub(crate) fn limit(&mut self, bps: u64) {
+    pub(crate) fn set_limit(&mut self, bps: u64) {
         self.limit_bps = Some(bps);
+    }
+
+    /// Of a line that cannot be probed only media can tell that it has become better.
+    pub(crate) fn try_again(&mut self, now_us: u64) {
+        let Some(estimator) = &mut self.estimator else { return };
+        if estimator.is_limited && now_us > estimator.over_us + RETRY_US {
+            estimator.is_limited = false;
+            estimator.over_us = now_us;
+            self.limit_bps = None;
+        }
     }
 
     /// More is on its way than the line holds without a queue.
@@ -265,7 +286,14 @@ impl Estimator {
         }
     }
 
-    fn update(&mut self, now_us: u64, newest_us: u64, settled: u64, round_trip: Duration) {
+    fn update(
+        &mut self,
+        now_us: u64,
+        newest_us: u64,
+        settled: u64,
+        is_congested: bool,
+        round_trip: Duration,
+    ) {
         let passed_us = (now_us - self.heard_us.min(now_us)).clamp(INTERVAL_US_MIN, INTERVAL_US_MAX);
         self.interval_us = (7 * self.interval_us + passed_us) / 8;
         self.heard_us = now_us;
@@ -274,7 +302,8 @@ impl Estimator {
             (self.way_us, self.way_at_us) = (way_us, now_us);
         }
         let acked = self.acked.bps();
-        let usage = self.trend.usage();
+        // A queue that is longer than any frame has grown, whether a group of packets has come through it yet or not.
+        let usage = if is_congested { Usage::Over } else { self.trend.usage() };
         if usage == Usage::Over {
             self.over_us = now_us;
             self.is_limited = true;
@@ -320,7 +349,10 @@ impl Estimator {
     fn window_bytes(&self) -> u64 {
         let way_us = if self.way_us == u64::MAX { INTERVAL_US_MAX } else { self.way_us };
         let us = (way_us + self.interval_us) as f64 + QUEUE_US;
-        (self.estimate_bps * us / 8e6) as u64
+        let by_estimate = (self.estimate_bps * us / 8e6) as u64;
+        let by_acked = self.acked.bps().map(|acked| (WINDOW_ACKED * acked * us / 8e6) as u64);
+        let least = if self.is_limited { by_estimate.min(WINDOW_BYTES_MIN) } else { WINDOW_BYTES_MIN };
+        by_acked.unwrap_or(by_estimate).min(by_estimate).max(least)
     }
 
     /// The receiver's clock without its wraps.

@@ -14,8 +14,9 @@ use crate::wire::twcc;
 pub(crate) struct Downlink {
     downstream: Downstream,
     pub(crate) pacer: Pacer,
-    /// The receiver negotiated transport-wide sequence numbers.
+    /// The receiver negotiated transport-wide sequence numbers, and retransmissions, which probes are.
     is_numbered: bool,
+    is_probeable: bool,
     /// It has told of arrivals.
     has_told: bool,
     /// How many more arrivals may be read at this moment, and since when there are so many.
@@ -45,9 +46,12 @@ const STATUSES_MAX: usize = 10_000;
 const REMB_BPS_MIN: u64 = 50_000;
 
 impl Downlink {
-    /// Whether the receiver negotiated transport-wide sequence numbers.
-    pub(crate) fn set_numbered(&mut self, is_numbered: bool) {
+    /// Whether the receiver negotiated transport-wide sequence numbers, and retransmissions of video.
+    pub(crate) fn negotiate(&mut self, is_numbered: bool, is_probeable: bool) {
         self.is_numbered = is_numbered;
+        self.is_probeable = is_probeable;
+        // Held packets name slots that may be others from here on.
+        self.pacer.clear();
     }
 
     /// The transport-wide sequence number of the next packet (draft-holmer-rmcat-transport-wide-cc-extensions-01 §2).
@@ -65,13 +69,13 @@ impl Downlink {
 
     /// A batch or a tick begins: the pacer learns the time.
     pub(crate) fn refill(&mut self, clock: Duration) {
-        self.pacer.refill(micros(clock), self.downstream.limit_bps());
+        self.pacer.refill(micros(clock), self.downstream.next_limit());
     }
 
     /// The line has shown that it carries no more, by decree.
     #[cfg(test)]
     pub(crate) fn limit(&mut self, bps: u64) {
-        self.downstream.limit(bps);
+        self.downstream.set_limit(bps);
     }
 
     /// Whether video may leave.
@@ -97,9 +101,12 @@ impl Downlink {
         self.remb_bps = Some(bps.max(REMB_BPS_MIN)).filter(|_| !self.has_told);
     }
 
-    /// `can_probe`: whether there is a slot whose packets can be sent twice.
+    /// `can_probe`: whether there is a slot that a probe can be sent into.
     pub(crate) fn on_tick(&mut self, clock: Duration, can_probe: impl FnOnce() -> bool) {
         self.downstream.on_tick(micros(clock), can_probe);
+        if !self.is_probeable {
+            self.downstream.try_again(micros(clock));
+        }
     }
 
     pub(crate) fn is_probing(&self) -> bool {
@@ -113,10 +120,12 @@ impl Downlink {
 
     /// What the line is taken to carry; `None` when the receiver tells nothing of it.
     pub(crate) fn estimate_bps(&self) -> Option<u64> {
-        match (self.is_numbered && self.remb_bps.is_none(), self.downstream.estimate_bps()) {
-            (true, _) => self.downstream.assumed_bps(),
-            (false, estimate) => estimate.or(self.remb_bps),
-        }
+        // Of who cannot be probed only media tells, so the estimate counts once the line has shown an end.
+        let estimate = match self.is_probeable {
+            true if self.is_numbered => self.downstream.assumed_bps(),
+            _ => self.downstream.limit(),
+        };
+        estimate.or(self.remb_bps)
     }
 
     /// What the receiver should be able to get: as much is looked for on the line.

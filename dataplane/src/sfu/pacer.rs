@@ -29,6 +29,8 @@ const BURST_BYTES_MIN: i64 = 2400;
 const PAUSE_US_MAX: u64 = 1_000_000;
 /// How long video may be held: with the line's own queue it is still in time.
 const HELD_MAX: Duration = Duration::from_millis(200);
+/// The same behind a keyframe that has not left: giving it up would cost another one.
+const KEYFRAME_HELD_MAX: Duration = Duration::from_millis(600);
 /// Packets held for one receiver: 200 ms of 15 Mbit/s.
 const PACKETS_MAX: usize = 256;
 /// How often held packets are looked at; trains of a narrow line are not longer.
@@ -54,6 +56,8 @@ pub(crate) struct Held {
     pub(crate) layer: usize,
     pub(crate) epoch: u32,
     pub(crate) seq: ExtSeq,
+    /// A keyframe begins with it.
+    pub(crate) keyframe: bool,
     pub(crate) captured: Duration,
     /// When it came.
     pub(crate) since: Duration,
@@ -114,7 +118,15 @@ impl Pacer {
 
     /// A slot whose oldest packet has waited for too long.
     pub(crate) fn overdue(&self, now: Duration) -> Option<SlotIndex> {
-        self.held.iter().find(|held| now.saturating_sub(held.since) > HELD_MAX).map(|held| held.slot)
+        let age = |held: &Held| now.saturating_sub(held.since);
+        let is_late = |held: &&Held| {
+            // The first of its slot: where a keyframe is held, everything behind it waits with it.
+            let first = self.held.iter().find(|first| first.slot == held.slot);
+            let starts = first.is_some_and(|first| first.keyframe);
+            age(held) > if starts { KEYFRAME_HELD_MAX } else { HELD_MAX }
+        };
+        // Within a slot the oldest comes first.
+        self.held.iter().filter(|held| age(held) > HELD_MAX).find(is_late).map(|held| held.slot)
     }
 
     /// Drops what is held for a slot. Returns how many packets that were.
@@ -147,6 +159,7 @@ mod tests {
             layer: 0,
             epoch: 1,
             seq: ExtSeq(seq),
+            keyframe: false,
             captured: Duration::ZERO,
             since: Duration::from_millis(since_ms),
         }
@@ -200,6 +213,16 @@ mod tests {
         assert_eq!(pacer.give_up(SlotIndex(1)), 2);
         assert_eq!(pacer.overdue(Duration::from_millis(201)), None);
         assert!(pacer.holds(SlotIndex(2)) && !pacer.holds(SlotIndex(1)));
+    }
+
+    #[test]
+    fn a_keyframe_that_has_not_left_is_waited_for_longer() {
+        let source = Key::of_nothing();
+        let mut pacer = Pacer::default();
+        pacer.hold(Held { keyframe: true, ..held(source, 1, 5, 10, 0) });
+        pacer.hold(held(source, 1, 5, 11, 0));
+        assert_eq!(pacer.overdue(Duration::from_millis(600)), None);
+        assert_eq!(pacer.overdue(Duration::from_millis(601)), Some(SlotIndex(1)));
     }
 
     #[test]

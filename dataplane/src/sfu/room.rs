@@ -161,9 +161,6 @@ impl Room {
     ) {
         let Some(participant) = self.participants.find_mut(key) else { return };
         participant.extensions = media.extensions;
-        participant.downlink.set_numbered(media.extensions.transport_cc.is_some());
-        // Held packets name slots that may be others from here on.
-        participant.downlink.pacer.clear();
         let owner_id = participant.id;
 
         let mut old_sources = std::mem::take(&mut participant.sources);
@@ -205,6 +202,8 @@ impl Room {
             }
             participant.slots.push(slot);
         }
+        let is_probeable = participant.slots.iter().any(Slot::is_probeable);
+        participant.downlink.negotiate(media.extensions.transport_cc.is_some(), is_probeable);
         for source in old_sources.into_iter().flatten() {
             self.drop_source(source, events);
         }

@@ -322,7 +322,12 @@ impl Slot {
 
     /// Whether probes can be sent into this slot: it shall show something, be it paused, and has retransmissions.
     pub(crate) fn can_probe(&self) -> bool {
-        self.source.is_some() && self.rtx().is_some()
+        self.source.is_some() && self.is_probeable()
+    }
+
+    /// It has retransmissions, which probes are.
+    pub(crate) fn is_probeable(&self) -> bool {
+        self.rtx().is_some()
     }
 
     /// SSRC, payload type and time of what is sent again.

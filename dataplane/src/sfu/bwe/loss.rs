@@ -108,7 +108,9 @@ impl LossBased {
     }
 
     fn likeliest(&self, limit: f64, allowed_bps: f64, acked_bps: Option<f64>) -> f64 {
-        let steps = STEPS.iter().map(|step| (limit * step).min(allowed_bps));
+        // What arrives needs no explanation.
+        let least = acked_bps.unwrap_or(0.0).min(allowed_bps);
+        let steps = STEPS.iter().map(move |step| (limit * step).min(allowed_bps).max(least));
         let candidates = steps.chain(acked_bps.filter(|acked| *acked < limit));
         let scored = candidates.map(|candidate| (self.likelihood(candidate), candidate));
         let best = scored.reduce(|best, next| if next.0 > best.0 { next } else { best });

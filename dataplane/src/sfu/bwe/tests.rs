@@ -259,7 +259,7 @@ fn nothing_grows_that_nobody_has_tried() {
     line.downstream.wants(2_000_000);
     line.run(3.0);
     assert!((2e6..3.1e6).contains(&line.estimate()), "{}", line.estimate());
-    assert!(line.downstream.limit_bps().is_none(), "the line has shown no end");
+    assert!(line.downstream.limit().is_none(), "the line has shown no end");
 }
 
 #[test]

@@ -13,7 +13,8 @@ const GAIN: f64 = 4.0;
 const STEPS_FULL: u32 = 60;
 /// The threshold in the beginning and its bounds (§5.4: del_var_th).
 const THRESHOLD_START: f64 = 12.5;
-const THRESHOLD_MIN: f64 = 6.0;
+/// At the least a delay that grows by 3 % counts: less is jitter, and a queue that grows so slowly is seen by what is in it.
+const THRESHOLD_MIN: f64 = 8.0;
 const THRESHOLD_MAX: f64 = 600.0;
 /// How fast the threshold rises and falls, per millisecond (§5.4: K_u, K_d). Slower up than down, so that a flow that fills
 /// queues on purpose (TCP) does not starve this one.

@@ -49,6 +49,7 @@ pub(super) fn hold(
         layer: meta.layer,
         epoch: meta.epoch,
         seq: meta.seq,
+        keyframe: meta.mark.keyframe,
         captured: meta.captured,
         since: to.clock,
     };

@@ -111,8 +111,7 @@ fn feedback_makes_an_estimate_and_probes_and_the_person_is_told() {
     let extensions = ExtensionIds { transport_cc: Some(5), ..EXTENSIONS };
     let key = rig.people[1].key;
     rig.room.participants.find_mut(key).unwrap().extensions = extensions;
-    downlink(&mut rig).set_numbered(true);
-    assert_eq!(rig.room.participants.find(key).unwrap().estimate_bps(), None);
+    downlink(&mut rig).negotiate(true, true);
     let mut told: u16 = 0;
     for round in 0..20_u64 {
         frame(&mut rig, 40 + round * 16..56 + round * 16, false);
