@@ -8,7 +8,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
-const SAAL = process.env.SAAL_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(repository, 'target'), 'release/saal');
+export const SAAL = process.env.SAAL_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(repository, 'target'), 'release/saal');
 const HOST = process.env.SAAL_NETNS_SERVER;
 
 export const ADDRESS = '10.99.0.1';

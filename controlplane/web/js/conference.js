@@ -77,7 +77,7 @@ export class Conference {
   #call = null;
   /** @type {Map<string, string>} slot -> video: what we asked for */
   #wished = new Map();
-  /** @type {Map<string, { key: string, since: number }>} slot -> video: what the server shows */
+  /** @type {Map<string, { key: string, since: number, paused: boolean }>} slot -> video: what the server shows; paused: our line does not carry it */
   #shown = new Map();
   /** @type {WishedVideo[]} */
   #wishes = [];
@@ -152,7 +152,7 @@ export class Conference {
   person(id) { return id === this.me.id ? this.me : this.participants.get(id) ?? null; }
 
   /**
-   * The stream that shows this video at this moment, and since when.
+   * The stream that shows this video at this moment, since when, and whether it stands still because our line does not carry it.
    * @param {string} participant
    * @param {'camera' | 'screen'} source
    */
@@ -162,7 +162,7 @@ export class Conference {
       if (wish !== key) continue;
       const shown = this.#shown.get(slot);
       const stream = this.#call?.stream(slot);
-      return shown?.key === key && stream ? { stream, since: shown.since } : null;
+      return shown?.key === key && stream ? { stream, since: shown.since, paused: shown.paused } : null;
     }
     return null;
   }
@@ -455,7 +455,7 @@ export class Conference {
       }
       case 'slot':
         if (message.participant === null || message.source === 'microphone') this.#shown.delete(message.slot);
-        else this.#shown.set(message.slot, { key: videoKey(message.participant, message.source), since: performance.now() });
+        else this.#shown.set(message.slot, { key: videoKey(message.participant, message.source), since: performance.now(), paused: message.paused === true });
         this.#on.onPictures();
         return;
       case 'layers':

@@ -37,6 +37,8 @@ export class Tile {
   /** @type {MediaStream | null} */
   #stream = null;
   #revealTimer = 0;
+  #personPaused = false;
+  #stalled = false;
 
   /**
    * @param {string} participant
@@ -86,8 +88,8 @@ export class Tile {
     this.pin.setAttribute('aria-label', t(screen ? 'tile.pin.screen' : 'tile.pin', { name: person.name }));
     this.pin.title = this.pin.getAttribute('aria-label') ?? '';
     this.muted.hidden = screen || person.microphone || person.paused;
-    this.paused.hidden = !person.paused;
-    setText(this.pausedWords, t(this.self ? 'tile.paused.self' : 'tile.paused'));
+    this.#personPaused = person.paused;
+    this.#showPaused();
     this.root.classList.toggle('is-paused', person.paused);
     this.away.hidden = !person.away;
     setText(this.awayWords, t('tile.away'));
@@ -114,6 +116,18 @@ export class Tile {
     this.bars.setAttribute('aria-label', words);
     this.bars.title = words;
     setText(this.why, verdict.cause === 'none' ? '' : t(`line.short.${verdict.cause}`));
+  }
+
+  /** @param {boolean} stalled our line does not carry the picture */
+  stall(stalled) {
+    this.#stalled = stalled;
+    this.#showPaused();
+  }
+
+  #showPaused() {
+    this.paused.hidden = !this.#personPaused && !this.#stalled;
+    const self = this.self ? 'tile.paused.self' : 'tile.paused';
+    setText(this.pausedWords, t(this.#personPaused ? self : 'tile.stalled'));
   }
 
   /** @param {import('./layout.js').Rect | null} rect null hides the tile */

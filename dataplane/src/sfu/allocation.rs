@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 pub(crate) const LAYERS_MAX: usize = 4;
 /// What a layer above the present one is taken to cost, in percent: an estimate and an encoder both err by about as much.
 const RISE_PERCENT: u64 = 115;
+/// What a line has to carry, in percent of what somebody would like to see, for all of it to be granted for good.
+const WANTS_PERCENT: u64 = 130;
 /// What the present layers may be above the estimate, in percent, before they count as not carried.
 const SLACK_PERCENT: u64 = 105;
 /// How long an improvement must have been possible.
@@ -124,6 +126,11 @@ pub(crate) fn weight(is_screen: bool, height: u16, smallest: u16) -> Weight {
         false if height >= smallest.saturating_mul(LARGE_FACTOR) => Weight::Large,
         false => Weight::Small,
     }
+}
+
+/// What a line should be found to carry for somebody who would like to see so much.
+pub(crate) fn wants(wished_bps: u64) -> u64 {
+    wished_bps * WANTS_PERCENT / 100
 }
 
 /// Decides what everybody gets of `budget_bps`, from what they have: `granted` of each demand. They are put in order of

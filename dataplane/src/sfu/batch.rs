@@ -211,6 +211,14 @@ impl Batch {
         self.groups[index]
     }
 
+    /// The first packet of a group, and the lowest number in it.
+    pub(crate) fn beginning(&self, group: &Group) -> Option<(Meta, ExtSeq)> {
+        let places = self.order.get(usize::from(group.start)..)?.get(..usize::from(group.count))?;
+        let metas =
+            || places.iter().filter_map(|place| self.packets.get(usize::from(*place))).map(|p| &p.meta);
+        Some((*metas().next()?, metas().map(|meta| meta.seq).min()?))
+    }
+
     /// Packet `nth` of a group.
     pub(crate) fn item(&mut self, group: &Group, nth: u16) -> Item<'_> {
         let packet = &self.packets[usize::from(self.order[usize::from(group.start + nth)])];

@@ -118,6 +118,10 @@ impl Downlink {
         self.downstream.due_probe_bytes(micros(clock))
     }
 
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     /// What the line is taken to carry; `None` when the receiver tells nothing of it.
     pub(crate) fn estimate_bps(&self) -> Option<u64> {
         // Of who cannot be probed only media tells, so the estimate counts once the line has shown an end.

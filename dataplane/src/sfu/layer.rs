@@ -1,5 +1,6 @@
 //! One incoming encoding of a source (one SSRC, one rid): what arrived, what is missing, what its sender reported.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
@@ -11,9 +12,17 @@ use crate::wire::rtcp::ReportBlock;
 const MISSING_MAX: usize = 128;
 /// A packet that comes this late was reordered, not lost.
 const REORDER: Duration = Duration::from_millis(10);
-/// Time between two requests for the same packet, about the round trip of a bad home line.
+/// Time between two requests for the same packet: a round trip and a half, within these bounds, and where the round trip is
+/// not known that of a bad home line.
 const NACK_INTERVAL: Duration = Duration::from_millis(100);
+const NACK_INTERVAL_MIN: Duration = Duration::from_millis(30);
+const NACK_INTERVAL_MAX: Duration = Duration::from_millis(400);
 const NACK_TRIES: u8 = 6;
+/// What a newcomer is sent of the past: a little more than the time between two keyframe requests, of a small layer. A home
+/// line takes so much within a tenth of a second.
+const OPENING_AGE_MAX: Duration = Duration::from_millis(2500);
+const OPENING_PACKETS_MAX: u64 = 128;
+const OPENING_BYTES_MAX: usize = 48 * 1024;
 /// A video layer without packets for this long counts as switched off by its sender.
 const SILENT: Duration = Duration::from_millis(1500);
 /// A layer that was switched off must be back for this long before receivers move to it: at the edge of its bandwidth a
@@ -29,8 +38,7 @@ pub(crate) struct Layer {
     /// Picture height of the last keyframe in pixels.
     pub(crate) height: Option<u16>,
     pub(crate) keyframe: KeyframeRequest,
-    /// Which picture was the last keyframe, and its bytes so far.
-    last_keyframe: Option<(RtpTime, usize)>,
+    last_keyframe: Option<Keyframe>,
     pub(crate) history: History,
     pub(crate) rate: Rate,
     clock_rate_hz: u32,
@@ -40,6 +48,16 @@ pub(crate) struct Layer {
     reception: Option<Reception>,
     report: Option<SenderReport>,
     missing: Vec<Missing>,
+}
+
+/// The last picture that a decoder can start with.
+#[derive(Clone, Copy, Debug)]
+struct Keyframe {
+    seq: ExtSeq,
+    timestamp: RtpTime,
+    at: Instant,
+    /// Of what has come of it.
+    bytes: usize,
 }
 
 /// RFC 3550 appendix A: what a receiver report says about one SSRC.
@@ -122,6 +140,7 @@ impl Layer {
         self.reception = None;
         self.report = None;
         self.missing.clear();
+        self.last_keyframe = None;
         self.history.clear();
     }
 
@@ -193,13 +212,19 @@ impl Layer {
     pub(crate) fn keep(&mut self, entry: Entry, payload: &[u8], descriptor: Option<&[u8]>, packets: usize) {
         if entry.mark.keyframe {
             self.keyframe.on_keyframe();
-            self.last_keyframe = Some((entry.timestamp, 0));
             self.height = entry.mark.height.or(self.height);
+            // Of the packets that begin it (parameter sets, its first slice) the first counts.
+            if self.last_keyframe.is_none_or(|known| known.timestamp != entry.timestamp)
+                && let Some(at) = self.last_packet
+            {
+                self.last_keyframe =
+                    Some(Keyframe { seq: entry.seq, timestamp: entry.timestamp, at, bytes: 0 });
+            }
         }
-        if let Some((timestamp, bytes)) = &mut self.last_keyframe
-            && *timestamp == entry.timestamp
+        if let Some(keyframe) = &mut self.last_keyframe
+            && keyframe.timestamp == entry.timestamp
         {
-            *bytes += payload.len();
+            keyframe.bytes += payload.len();
         }
         self.history.provide(packets);
         self.history.store(entry, payload, descriptor);
@@ -212,13 +237,15 @@ impl Layer {
         Some(highest.nearest(seq)).filter(|seq| seq.0 <= highest.0 + MISSING_MAX as u64)
     }
 
-    /// Appends the sequence numbers to ask for at `now`.
-    pub(crate) fn next_nacks(&mut self, now: Instant, lost: &mut Vec<SeqNo>) {
+    /// Appends the sequence numbers to ask for at `now`. `round_trip` is that to the sender.
+    pub(crate) fn next_nacks(&mut self, now: Instant, round_trip: Option<Duration>, lost: &mut Vec<SeqNo>) {
+        let interval = round_trip
+            .map_or(NACK_INTERVAL, |time| (time * 3 / 2).clamp(NACK_INTERVAL_MIN, NACK_INTERVAL_MAX));
         self.missing.retain(|m| m.tries < NACK_TRIES);
         for missing in &mut self.missing {
             let due = match missing.asked {
                 None => missing.noticed + REORDER,
-                Some(asked) => asked + NACK_INTERVAL,
+                Some(asked) => asked + interval,
             };
             if now < due || lost.len() == lost.capacity() {
                 continue;
@@ -231,7 +258,33 @@ impl Layer {
 
     /// What the last keyframe cost.
     pub(crate) fn keyframe_bytes(&self) -> usize {
-        self.last_keyframe.map_or(0, |(_, bytes)| bytes)
+        self.last_keyframe.map_or(0, |keyframe| keyframe.bytes)
+    }
+
+    /// The packets from the last keyframe to `until`, for somebody who begins to look; `None` unless the history holds every
+    /// one of them, and they are few and new.
+    pub(crate) fn opening(&self, now: Instant, until: ExtSeq) -> Option<Range<u64>> {
+        let keyframe = self.last_keyframe.filter(|keyframe| now < keyframe.at + OPENING_AGE_MAX)?;
+        let past = keyframe.seq.0..until.0;
+        if past.is_empty() || past.end - past.start > OPENING_PACKETS_MAX {
+            return None;
+        }
+        let mut bytes = 0;
+        for seq in past.clone() {
+            bytes += self.history.find(ExtSeq(seq))?.1.len();
+        }
+        (bytes <= OPENING_BYTES_MAX).then_some(past)
+    }
+
+    /// Whether somebody who begins to look needs no other keyframe.
+    pub(crate) fn has_opening(&self, now: Instant) -> bool {
+        let newest = self.reception.as_ref().map(|reception| reception.highest);
+        newest.is_some_and(|newest| self.opening(now, ExtSeq(newest.0 + 1)).is_some())
+    }
+
+    /// What has been sent so far is shown to nobody who comes later.
+    pub(crate) fn close_past(&mut self) {
+        self.last_keyframe = None;
     }
 
     pub(crate) fn on_sender_report(&mut self, now: Instant, ntp: u64, rtp_time: RtpTime) {
@@ -303,16 +356,29 @@ mod tests {
             layer.on_packet(t0, t0, ExtSeq(seq), RtpTime(0), false, true);
         }
         let mut lost = Vec::with_capacity(16);
-        layer.next_nacks(t0, &mut lost);
+        layer.next_nacks(t0, None, &mut lost);
         assert!(lost.is_empty());
-        layer.next_nacks(t0 + REORDER, &mut lost);
+        layer.next_nacks(t0 + REORDER, None, &mut lost);
         assert_eq!(lost, [SeqNo(12), SeqNo(13)]);
         lost.clear();
         layer.on_packet(t0, t0, ExtSeq(12), RtpTime(0), true, true);
-        layer.next_nacks(t0 + REORDER, &mut lost);
+        layer.next_nacks(t0 + REORDER, None, &mut lost);
         assert!(lost.is_empty());
-        layer.next_nacks(t0 + REORDER + NACK_INTERVAL, &mut lost);
+        layer.next_nacks(t0 + REORDER + NACK_INTERVAL, None, &mut lost);
         assert_eq!(lost, [SeqNo(13)]);
+        // Over a long way the answer to the last request is still to come, over a short one it is overdue.
+        let asked = t0 + REORDER + NACK_INTERVAL;
+        for (round_trip_ms, again_ms) in [(200, 300), (40, 60), (1, 30), (5000, 400)] {
+            let mut layer = Layer { missing: layer.missing.clone(), ..Layer::new(90_000) };
+            let round_trip = Some(Duration::from_millis(round_trip_ms));
+            let mut ask = |at: Duration| {
+                lost.clear();
+                layer.next_nacks(asked + at, round_trip, &mut lost);
+                lost.len()
+            };
+            let again = Duration::from_millis(again_ms);
+            assert_eq!([ask(again - Duration::from_millis(1)), ask(again)], [0, 1], "{round_trip_ms} ms");
+        }
     }
 
     #[test]
@@ -322,7 +388,7 @@ mod tests {
         layer.on_packet(t0, t0, ExtSeq(1000), RtpTime(0), false, true);
         assert!(layer.keyframe.is_wanted());
         let mut lost = Vec::with_capacity(16);
-        layer.next_nacks(t0 + Duration::from_secs(1), &mut lost);
+        layer.next_nacks(t0 + Duration::from_secs(1), None, &mut lost);
         assert!(lost.is_empty());
     }
 

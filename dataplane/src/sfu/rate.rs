@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(500);
 /// After a pause of this length a sample says nothing.
 const STALE: Duration = Duration::from_secs(2);
-/// Headers of RTP, its extensions and SRTP, UDP and IP around a payload.
-const HEADERS_BYTES: usize = 64;
+/// What sending adds to a payload, as the estimate of a line counts it: header and extensions of RTP, and SRTP's tag.
+const HEADERS_BYTES: usize = 44;
 
 /// Rises at once to what was seen and falls slowly: whoever plans with it must not be surprised by the next burst.
 #[derive(Clone, Copy, Debug, Default)]

@@ -49,8 +49,9 @@ pub(crate) fn send_requests(
         let interval = source.keyframe_interval(turn.limits.keyframe_interval);
         let asks =
             source.flows() && source.layers.iter().any(is_wanted) && source.requests.due(now, interval);
-        for layer in &mut source.layers {
-            let is_asked = asks && is_wanted(layer);
+        for (index, layer) in source.layers.iter_mut().enumerate() {
+            // Newcomers begin with the smallest, which costs little and which browsers make a keyframe of in any case.
+            let is_asked = asks && (is_wanted(layer) || (index == 0 && layer.is_live(now)));
             let Some(media) = layer.ssrc else { continue };
             let mut writer = Writer::new(&mut buffer);
             if is_asked {
@@ -58,7 +59,7 @@ pub(crate) fn send_requests(
                 turn.counters.keyframe_requests_sent += 1;
             }
             lost.clear();
-            layer.next_nacks(turn.now, lost);
+            layer.next_nacks(turn.now, owner.downlink.round_trip(), lost);
             if !lost.is_empty() && writer.nack(owner.ssrc, media, lost) {
                 turn.counters.nacks_sent += lost.len() as u64;
             }

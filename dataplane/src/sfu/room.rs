@@ -4,6 +4,7 @@
 
 mod assign;
 mod input;
+mod opening;
 mod pacing;
 
 use std::collections::VecDeque;
@@ -241,7 +242,7 @@ impl Room {
         self.busy = false;
         if self.chosen.is_none_or(|at| turn.now >= at + CHOICE_INTERVAL) {
             self.chosen = Some(turn.now);
-            self.choose_layers(turn.now, turn.events);
+            self.choose_layers(turn);
             if let Some(speakers) = self.speakers.next_listed(turn.now) {
                 turn.events.push_back(Event::Speakers { room: self.id, speakers });
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::counters::Dropped;
 use crate::egress::Egress;
-use crate::id::{Codec, ExtSeq, Pt, RtpTime, SeqNo, SourceKind, Ssrc};
+use crate::id::{Codec, ExtSeq, MediaKind, Pt, RtpTime, SeqNo, SourceKind, Ssrc};
 use crate::link::{SlotSpec, Wish};
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::downlink::Downlink;
@@ -28,9 +28,15 @@ const MAPPINGS: usize = 4;
 const SWITCH_STEP_MS: u32 = 1;
 /// Largest step of the outgoing sequence number, a quarter of its range.
 const JUMP_MAX: u64 = 1 << 14;
+/// How much faster than it was made the past is to be shown: two seconds in a sixteenth of one, and two frames still have
+/// timestamps apart.
+pub(crate) const SQUEEZE: u32 = 32;
+/// How long a picture may be waited for before the page hears why.
+const TELL_AFTER: Duration = Duration::from_secs(3);
 /// Packets whose last retransmission is remembered.
 const RESENT: usize = 64;
-/// A packet is not sent again within this time: the first copy may be on its way.
+/// A packet is not sent again within this time, nor within three quarters of a round trip, after which whoever has not got the
+/// first copy asks once more.
 const RESEND_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The receiver's side of sending: the transport and the negotiated extension ids.
@@ -58,6 +64,12 @@ pub(crate) struct Slot {
     /// The receiver has been told what the slot shows.
     pub(crate) announced: bool,
     pub(crate) share: Share,
+    /// When the page hears that the slot is paused, if it has not.
+    tell_at: Option<Instant>,
+    /// Nothing of the source has been forwarded, so that its past may be.
+    begins: bool,
+    /// Of a mapping that begins with the past.
+    squeezed_until: Option<RtpTime>,
     current: Option<Mapping>,
     past: [Option<Mapping>; MAPPINGS],
     sent: Option<Sent>,
@@ -94,6 +106,8 @@ struct Mapping {
     in_start: ExtSeq,
     out_start: ExtSeq,
     timestamp: u32,
+    /// Timestamps before this one are nearer to it than they were.
+    squeezed_until: Option<RtpTime>,
     picture_id: u16,
     tl0: u8,
     frame_number: u16,
@@ -127,6 +141,9 @@ impl Slot {
             target: 0,
             announced: true,
             share: Share::Open,
+            tell_at: None,
+            begins: false,
+            squeezed_until: None,
             current: None,
             past: [None; MAPPINGS],
             sent: None,
@@ -151,7 +168,22 @@ impl Slot {
         self.source = source;
         self.target = 0;
         self.share = Share::Open;
+        self.begins = true;
         self.pause();
+    }
+
+    /// What the receiver's line does not carry stands still from here on. Returns whether the page is to be told: of a picture
+    /// that was seen at once, and of one that has still to come only when that takes long, since lines are found to be better
+    /// than they seemed within a moment.
+    pub(crate) fn starve(&mut self, now: Instant) -> bool {
+        let was_seen = self.current.is_some();
+        if self.share != Share::Paused {
+            self.share = Share::Paused;
+            self.begins = true;
+            self.tell_at = Some(if was_seen { now } else { now + TELL_AFTER });
+            self.pause();
+        }
+        self.tell_at.take_if(|at| now >= *at).is_some()
     }
 
     /// Shows nothing of its source until its next keyframe.
@@ -164,7 +196,8 @@ impl Slot {
     /// may begin what it shall forward.
     pub(crate) fn may_take(&self, meta: &Meta, held: bool) -> bool {
         let continues = self.current.is_some_and(|m| m.layer == meta.layer && m.epoch == meta.epoch);
-        continues || (meta.layer == self.target && (held || meta.mark.keyframe))
+        let begins = meta.layer == self.target && self.share != Share::Paused;
+        continues || (begins && (held || meta.mark.keyframe))
     }
 
     /// Nothing of what is under way any more: it goes on at the next keyframe.
@@ -179,6 +212,29 @@ impl Slot {
             Some(wish) => u16::MAX - wish.height,
             None => u16::MAX,
         }
+    }
+
+    /// Whether the past of what it shall show may be sent: the receiver has nothing to look at yet.
+    pub(crate) fn begins(&self) -> bool {
+        let is_video = self.spec.kind == MediaKind::Video;
+        is_video && self.begins && self.current.is_none() && self.share != Share::Paused
+    }
+
+    /// As [`Slot::forward`], of a layer up to the one that the slot shall show, with timestamps that are squeezed towards
+    /// `present`.
+    pub(crate) fn forward_past(
+        &mut self,
+        packet: &mut Item<'_>,
+        present: RtpTime,
+        to: &mut Sender<'_>,
+        egress: &mut Egress,
+    ) -> Result<bool, Dropped> {
+        let target = std::mem::replace(&mut self.target, packet.meta.layer);
+        self.squeezed_until = Some(present);
+        let forwarded = self.forward(packet, true, to, egress);
+        self.squeezed_until = None;
+        self.target = target;
+        forwarded
     }
 
     /// A video slot that cannot show its target before a keyframe comes.
@@ -219,7 +275,7 @@ impl Slot {
         let pt = known.or_else(|| self.pt_for(meta.codec)).ok_or(Dropped::CodecNotReceivable)?;
         self.pt = Some((meta.codec, pt));
         let seq = ExtSeq(mapping.out_start.0 + (meta.seq.0 - mapping.in_start.0));
-        let timestamp = meta.timestamp.wrapping_add(mapping.timestamp);
+        let timestamp = mapping.time(meta.timestamp);
         mapping.patch(packet.payload, &meta.mark);
 
         let mut frame_number = 0;
@@ -310,7 +366,9 @@ impl Slot {
         }
         let place = seq.0 as usize % RESENT;
         let before = self.resent.as_ref().map(|resent| resent[place]);
-        if before.is_some_and(|(of, at)| of == seq && at.is_some_and(|at| now < at + RESEND_INTERVAL)) {
+        let interval =
+            to.downlink.round_trip().map_or(RESEND_INTERVAL, |time| (time * 3 / 4).max(RESEND_INTERVAL));
+        if before.is_some_and(|(of, at)| of == seq && at.is_some_and(|at| now < at + interval)) {
             return Err(Dropped::ResendBudget);
         }
         let len = self.send_again(seq, history_of, to, egress)?;
@@ -406,7 +464,7 @@ impl Slot {
             padding: entry.padding,
             pt,
             seq: self.rtx_seq.seq(),
-            timestamp: entry.timestamp.wrapping_add(mapping.timestamp),
+            timestamp: mapping.time(entry.timestamp),
             ssrc,
         };
         let header_len = out.len(&extensions);
@@ -490,6 +548,8 @@ impl Slot {
     fn switch(&mut self, packet: &Item<'_>) -> Mapping {
         let meta = packet.meta;
         self.retire();
+        self.begins = false;
+        let squeezed = self.squeezed_until.map_or(0, |until| squeeze(until, meta.timestamp));
         let (timestamp, picture_id, tl0, frame_number) = match self.sent {
             Some(sent) => {
                 let passed = ticks(meta.captured.saturating_sub(sent.captured), meta.codec);
@@ -505,7 +565,8 @@ impl Slot {
             epoch: meta.epoch,
             in_start: meta.seq,
             out_start: self.next_seq,
-            timestamp: timestamp.wrapping_sub(meta.timestamp.0),
+            timestamp: timestamp.wrapping_sub(meta.timestamp.0).wrapping_sub(squeezed),
+            squeezed_until: self.squeezed_until,
             picture_id: picture_id.wrapping_add(1).wrapping_sub(meta.mark.picture_id.map_or(0, |p| p.value)),
             tl0: tl0.wrapping_add(1).wrapping_sub(meta.mark.tl0.map_or(0, |t| t.value)),
             frame_number: frame_number.wrapping_add(1).wrapping_sub(frame_in),
@@ -549,6 +610,11 @@ impl Mapping {
         seq < self.in_start || self.out_start.0 + (seq.0 - self.in_start.0) < next.0 + JUMP_MAX
     }
 
+    fn time(&self, timestamp: RtpTime) -> RtpTime {
+        let squeezed = self.squeezed_until.map_or(0, |until| squeeze(until, timestamp));
+        timestamp.wrapping_add(squeezed).wrapping_add(self.timestamp)
+    }
+
     fn patch(&self, payload: &mut [u8], mark: &FrameMark) {
         if let Some(at) = mark.picture_id {
             codec::patch_picture_id(payload, at, at.value.wrapping_add(self.picture_id));
@@ -557,6 +623,12 @@ impl Mapping {
             codec::patch_tl0(payload, at, at.value.wrapping_add(self.tl0));
         }
     }
+}
+
+/// Ticks by which a timestamp before `until` is moved towards it.
+fn squeeze(until: RtpTime, timestamp: RtpTime) -> u32 {
+    let before = until.since(timestamp).max(0).unsigned_abs();
+    before - before / SQUEEZE
 }
 
 /// RTP ticks of a duration.

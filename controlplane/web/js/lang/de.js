@@ -338,6 +338,7 @@ export const de = {
   'line.short.audio-only': 'nur Ton',
   'tile.away': 'Verbindung unterbrochen',
   'tile.paused': 'Angehalten',
+  'tile.stalled': 'Ihre Verbindung ist zu langsam für dieses Bild',
   'tile.paused.self': 'Sie haben angehalten',
   'people.paused': 'angehalten',
   'chat.paused': 'Sie haben angehalten',

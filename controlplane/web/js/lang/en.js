@@ -337,6 +337,7 @@ export const en = {
   'line.short.audio-only': 'sound only',
   'tile.away': 'Connection interrupted',
   'tile.paused': 'Paused',
+  'tile.stalled': 'Your connection is too slow for this picture',
   'tile.paused.self': 'You have paused',
   'people.paused': 'paused',
   'chat.paused': 'You have paused',

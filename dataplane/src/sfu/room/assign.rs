@@ -6,8 +6,9 @@ use std::time::Instant;
 use crate::id::{MediaKind, ParticipantId, RoomId, SlotIndex, SourceKind};
 use crate::link::{Event, Wish};
 use crate::sfu::allocation::{self, Demand};
+use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
-use crate::sfu::room::Room;
+use crate::sfu::room::{Room, Turn};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::slot::{Share, Slot};
 use crate::sfu::source::Source;
@@ -74,6 +75,7 @@ impl Room {
         change(source);
         let flows = source.flows();
         if before && !flows {
+            source.layers.iter_mut().for_each(Layer::close_past);
             // What the owner sends meanwhile is not forwarded, so the receivers must not see its numbers go on.
             for (key, index) in &source.subscribers {
                 let slots = self.participants.find_mut(*key).map(|p| &mut p.slots);
@@ -106,14 +108,15 @@ impl Room {
 
     /// Gives every video slot the layer that fits its wish and its receiver's line, or pauses it; asks for keyframes where a
     /// slot waits, and tells publishers which layers are wanted.
-    pub(super) fn choose_layers(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+    pub(super) fn choose_layers(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let events = &mut *turn.events;
         let Room { id: room, participants, sources, speakers, demands, .. } = self;
         for (_, participant) in participants.iter_mut() {
             let estimate_bps = participant.estimate_bps();
-            let mut wants_bps = demand(participant, estimate_bps, now, sources, speakers, demands);
+            let wished_bps = demand(participant, estimate_bps, now, sources, speakers, demands);
             let audio_bps = participant.audio_bps(sources);
-            wants_bps += audio_bps;
-            participant.wants(wants_bps);
+            participant.wants(allocation::wants(wished_bps + audio_bps));
             let budget_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps));
             allocation::divide(now, budget_bps, demands, &mut participant.patience);
             for demand in &*demands {
@@ -123,22 +126,22 @@ impl Room {
                     Some(rung) => {
                         slot.share = Share::Granted;
                         slot.target = demand.ladder.rungs()[rung].layer;
-                        if slot.waits_for_keyframe(source) {
+                        let will_open = slot.begins() && source.layers[slot.target].has_opening(now);
+                        if slot.waits_for_keyframe(source) && !will_open {
                             source.layers[slot.target].keyframe.want();
                         }
                     }
-                    None if slot.share != Share::Paused => {
-                        slot.share = Share::Paused;
-                        slot.pause();
-                        events.push_back(Event::SlotShows {
-                            room: *room,
-                            participant: participant.id,
-                            slot: SlotIndex(demand.slot as u16),
-                            source: Some((source.owner_id, source.kind)),
-                            paused: true,
-                        });
+                    None => {
+                        if slot.starve(now) {
+                            events.push_back(Event::SlotShows {
+                                room: *room,
+                                participant: participant.id,
+                                slot: SlotIndex(demand.slot as u16),
+                                source: Some((source.owner_id, source.kind)),
+                                paused: true,
+                            });
+                        }
                     }
-                    None => {}
                 }
             }
         }
@@ -233,12 +236,12 @@ fn demand(
     demands.clear();
     let shown = |slot: &Slot| slot.source.and(slot.wish);
     let smallest = participant.slots.iter().filter_map(shown).map(|wish| wish.height).min().unwrap_or(0);
-    let mut wants_bps = 0;
+    let mut wished_bps = 0;
     let mut is_open = false;
     for (index, slot) in participant.slots.iter().enumerate() {
         let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };
         let Some(source) = sources.find_mut(key).filter(|source| source.flows()) else { continue };
-        wants_bps += source.on_wish(wish.height, estimate_bps);
+        wished_bps += source.on_wish(wish.height, estimate_bps);
         let ladder = source.ladder(now, wish.height, slot.target);
         if ladder.is_empty() {
             continue;
@@ -258,7 +261,7 @@ fn demand(
         // Who begins to look at somebody shall not wait.
         participant.patience.skip();
     }
-    wants_bps
+    wished_bps
 }
 
 /// Who is in a slot already stays in it.

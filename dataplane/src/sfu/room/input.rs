@@ -13,7 +13,7 @@ use crate::sfu::batch::{Leg, Meta, PACKETS_MAX};
 use crate::sfu::history::Entry;
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::{Participant, Stream};
-use crate::sfu::room::{Room, Turn, pacing};
+use crate::sfu::room::{Room, Turn, opening, pacing};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::source::Source;
 use crate::wire::codec::{self, FrameMark};
@@ -210,6 +210,12 @@ impl Room {
             let group = turn.batch.group(leg.group);
             let Some(slot) = slots.get_mut(usize::from(leg.slot.0)) else { continue };
             let mut forwarded = false;
+            if slot.begins()
+                && let Some(source) = self.sources.find(group.source)
+                && let Some((live, until)) = turn.batch.beginning(&group)
+            {
+                opening::open(slot, group.source, source, &live, until, &mut sender, turn);
+            }
             for nth in 0..group.len() {
                 let mut packet = turn.batch.item(&group, nth);
                 if let Some(held) = pacing::hold(slot, leg.slot, &packet, &mut sender) {

@@ -1,10 +1,13 @@
 //! What does not leave with its batch: video that a narrow line must wait for, and probes of what a line carries.
 
+use std::time::Duration;
+
 use crate::counters::Dropped;
-use crate::id::{MediaKind, SlotIndex};
+use crate::id::{ExtSeq, MediaKind, SlotIndex};
 use crate::link::Event;
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::history::PAYLOAD_MAX;
+use crate::sfu::layer::Layer;
 use crate::sfu::pacer::{self, Held};
 use crate::sfu::participant::Participant;
 use crate::sfu::room::{Room, Turn};
@@ -145,28 +148,41 @@ fn send_held(
     turn: &mut Turn<'_>,
 ) -> Result<bool, Dropped> {
     let layer = source.layers.get(held.layer).filter(|layer| layer.epoch == held.epoch);
-    let (entry, kept) = layer.and_then(|layer| layer.history.find(held.seq)).ok_or(Dropped::NotInHistory)?;
+    let layer = layer.ok_or(Dropped::NotInHistory)?;
+    let forward = |packet: &mut Item<'_>| slot.forward(packet, false, to, turn.egress);
+    with_kept(held.source, layer, held.layer, held.seq, held.captured, forward)
+}
+
+/// Lends a packet out of a layer's history as if it had just come.
+pub(super) fn with_kept<T>(
+    source: Key<Source>,
+    layer: &Layer,
+    index: usize,
+    seq: ExtSeq,
+    captured: Duration,
+    work: impl FnOnce(&mut Item<'_>) -> Result<T, Dropped>,
+) -> Result<T, Dropped> {
+    let (entry, kept) = layer.history.find(seq).ok_or(Dropped::NotInHistory)?;
     let mut place = [0; PAYLOAD_MAX];
     let Some(payload) = place.get_mut(..kept.len()) else { return Err(Dropped::TooLarge) };
     // The numbers in it become this receiver's.
     payload.copy_from_slice(kept);
     let meta = Meta {
         kind: MediaKind::Video,
-        layer: held.layer,
-        epoch: held.epoch,
-        seq: held.seq,
+        layer: index,
+        epoch: layer.epoch,
+        seq,
         timestamp: entry.timestamp,
         marker: entry.marker,
         padding: entry.padding,
         codec: entry.codec,
         mark: entry.mark,
         audio_level: None,
-        captured: held.captured,
+        captured,
     };
     let longest = payload.len();
-    let descriptor = layer.and_then(|layer| layer.history.descriptor(held.seq));
-    let mut packet = Item { source: held.source, meta: &meta, payload, descriptor, longest };
-    slot.forward(&mut packet, false, to, turn.egress)
+    let descriptor = layer.history.descriptor(seq);
+    work(&mut Item { source, meta: &meta, payload, descriptor, longest })
 }
 
 /// Sends what is due of a probe into a slot that shows something.

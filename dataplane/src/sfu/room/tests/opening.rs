@@ -1,0 +1,97 @@
+//! What somebody sees who begins to look between two keyframes.
+
+use super::*;
+
+/// A camera that has sent a keyframe and eight pictures more, and somebody who has just begun to look.
+fn rig() -> Rig {
+    let mut rig = Rig::new(2);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.negotiate(1, Vec::new(), slots(MediaKind::Video, VP8, 1));
+    rig.switch_on(0, SourceKind::Camera);
+    rig.rtp(0, Sent { marker: true, ..CAMERA }).unwrap();
+    for seq in 2..10 {
+        rig.picture(seq);
+    }
+    rig
+}
+
+impl Rig {
+    fn picture(&mut self, seq: u64) {
+        self.now += Duration::from_millis(33);
+        self.rtp(0, Sent { seq, keyframe: false, marker: true, ..CAMERA }).unwrap();
+    }
+
+    fn looks(&mut self) {
+        self.room.view(self.people[1].key, &[wish(0, 0, 720)], &mut self.events);
+    }
+
+    /// How far apart the packets are that leave for the viewer, the first being 0.
+    fn seen(&mut self) -> Vec<u16> {
+        let packets: Vec<_> = self.trains_for(1).concat();
+        packets.iter().map(|packet| packet.seq.wrapping_sub(packets[0].seq)).collect()
+    }
+}
+
+#[test]
+fn who_begins_to_look_gets_everything_since_the_keyframe_and_nobody_is_asked_for_another() {
+    let mut rig = rig();
+    rig.looks();
+    rig.tick(Duration::from_millis(20));
+    assert_eq!(rig.asked_for_keyframes(0), [0_u32; 0]);
+    rig.picture(10);
+    assert_eq!(rig.seen(), (0..10).collect::<Vec<u16>>());
+    rig.picture(11);
+    assert_eq!(rig.seen(), [0], "and from then on what comes");
+}
+
+#[test]
+fn a_past_that_is_too_long_ago_or_has_a_hole_is_shown_to_nobody() {
+    let mut late = rig();
+    late.now += Duration::from_millis(2500);
+    late.picture(10);
+    let mut broken = rig();
+    broken.picture(11);
+    for mut rig in [late, broken] {
+        rig.looks();
+        rig.tick(Duration::from_millis(20));
+        assert_eq!(rig.asked_for_keyframes(0), [1]);
+        rig.picture(12);
+        assert_eq!(rig.seen(), [0_u16; 0]);
+    }
+}
+
+#[test]
+fn what_a_camera_sent_before_it_was_switched_off_is_shown_to_nobody_who_comes_later() {
+    let mut rig = rig();
+    rig.room.switch(rig.people[0].key, SourceKind::Camera, false, &mut rig.events);
+    rig.switch_on(0, SourceKind::Camera);
+    rig.looks();
+    rig.picture(10);
+    assert_eq!(rig.seen(), [0_u16; 0]);
+}
+
+#[test]
+fn a_larger_layer_is_not_waited_for_while_a_smaller_one_can_be_seen_at_once() {
+    let mut rig = Rig::new(2);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.negotiate(1, Vec::new(), slots(MediaKind::Video, VP8, 1));
+    rig.switch_on(0, SourceKind::Camera);
+    let low = Sent { rid: b"l", marker: true, ..CAMERA };
+    let high = Sent { rid: b"h", ssrc: 2, marker: true, ..CAMERA };
+    rig.rtp(0, low).unwrap();
+    for seq in 2..6 {
+        rig.now += Duration::from_millis(33);
+        rig.rtp(0, Sent { seq, keyframe: false, ..low }).unwrap();
+        rig.rtp(0, Sent { seq, keyframe: false, ..high }).unwrap();
+    }
+    rig.looks();
+    rig.tick(Duration::from_millis(20));
+    assert_eq!(rig.asked_for_keyframes(0), [1, 2], "there is no keyframe of the larger one");
+    rig.rtp(0, Sent { seq: 6, keyframe: false, ..high }).unwrap();
+    assert_eq!(rig.seen(), [0_u16; 0]);
+    rig.rtp(0, Sent { seq: 6, keyframe: false, ..low }).unwrap();
+    assert_eq!(rig.seen(), [0, 1, 2, 3, 4, 5]);
+    rig.rtp(0, Sent { seq: 7, ..high }).unwrap();
+    rig.rtp(0, Sent { seq: 7, keyframe: false, ..low }).unwrap();
+    assert_eq!(rig.seen(), [0], "the larger one has taken its place");
+}
