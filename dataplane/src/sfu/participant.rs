@@ -20,6 +20,8 @@ use crate::wire::ext::ExtensionIds;
 const RESEND_SHARE: u64 = 4;
 /// Bytes that may be resent ahead of that share, about one keyframe.
 const RESEND_BURST: u64 = 64 * 1024;
+/// However narrow the line, a small picture can be mended.
+const RESEND_BURST_MIN: u64 = 8 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Participant {
@@ -230,6 +232,12 @@ impl Default for ResendBudget {
 impl ResendBudget {
     pub(crate) fn on_sent(&mut self, bytes: usize) {
         self.bytes = (self.bytes + bytes as u64 / RESEND_SHARE).min(RESEND_BURST);
+    }
+
+    /// No more is saved up than the share of one second of the receiver's line.
+    pub(crate) fn cap(&mut self, estimate_bps: Option<u64>) {
+        let most = estimate_bps.map_or(RESEND_BURST, |bps| (bps / 8 / RESEND_SHARE).max(RESEND_BURST_MIN));
+        self.bytes = self.bytes.min(most);
     }
 
     pub(crate) fn is_spent(&self) -> bool {

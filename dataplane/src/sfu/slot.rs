@@ -356,6 +356,7 @@ impl Slot {
         to: &mut Sender<'_>,
         egress: &mut Egress,
     ) -> Result<(), Dropped> {
+        to.resend.cap(to.downlink.estimate_bps());
         if to.resend.is_spent() {
             return Err(Dropped::ResendBudget);
         }
@@ -363,6 +364,11 @@ impl Slot {
         let seq = newest.nearest(lost);
         if seq > newest {
             return Err(Dropped::NotInHistory);
+        }
+        // On a line that has too much to carry, nothing of a stream that is being left behind is worth its time.
+        let is_left = self.current.is_none_or(|m| m.layer != self.target || seq < m.out_start);
+        if is_left && !to.downlink.is_open(to.clock) {
+            return Err(Dropped::ResendBudget);
         }
         let place = seq.0 as usize % RESENT;
         let before = self.resent.as_ref().map(|resent| resent[place]);
