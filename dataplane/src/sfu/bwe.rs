@@ -77,6 +77,8 @@ pub(crate) struct Downstream {
     limit_bps: Option<u64>,
     /// Bytes that may be in flight; a line that holds more has an end.
     window: Option<u64>,
+    /// Since the last feedback there was more in flight.
+    was_exceeded: bool,
     began_us: Option<u64>,
     is_silent: bool,
 }
@@ -94,7 +96,7 @@ struct Estimator {
     estimate_bps: f64,
     /// A queue or losses have shown that the line has an end.
     is_limited: bool,
-    over_us: u64,
+    over_us: Option<u64>,
     heard_us: u64,
     interval_us: u64,
     /// Shortest time from a packet to the feedback that told of it, lately.
@@ -137,7 +139,7 @@ impl Downstream {
         statuses: &mut usize,
         round_trip: Option<Duration>,
     ) -> bool {
-        let Downstream { sent, estimator, limit_bps, window, .. } = self;
+        let Downstream { sent, estimator, limit_bps, window, was_exceeded, .. } = self;
         let mut newest_us = None;
         for (seq, arrival) in feedback {
             let Some(left) = statuses.checked_sub(1) else { break };
@@ -161,7 +163,7 @@ impl Downstream {
         }
         let (Some(estimator), Some(newest_us)) = (estimator, newest_us) else { return false };
         let before = estimator.estimate_bps;
-        let is_congested = sent.in_flight() > estimator.window_bytes();
+        let is_congested = std::mem::take(was_exceeded) || sent.in_flight() > estimator.window_bytes();
         let round_trip = round_trip.unwrap_or(ROUND_TRIP_UNKNOWN);
         estimator.update(now_us, newest_us, sent.settled(), is_congested, round_trip);
         *limit_bps = estimator.limit_bps();
@@ -183,7 +185,8 @@ impl Downstream {
             estimator.judge();
             self.limit_bps = estimator.limit_bps();
         }
-        let calm = now_us > estimator.over_us + CALM_US && in_flight <= estimator.window_bytes();
+        let calm =
+            estimator.over_us.is_none_or(|at| now_us > at + CALM_US) && in_flight <= estimator.window_bytes();
         if calm && estimator.probes.is_due(now_us, estimator.estimate_bps, wants_bps) && can_probe() {
             estimator.probes.begin(now_us, estimator.estimate_bps, wants_bps);
             self.cluster = estimator.probes.id();
@@ -215,6 +218,7 @@ impl Downstream {
             && self.window.is_some_and(|window| self.sent.in_flight() > window)
             && let Some(estimator) = &mut self.estimator
         {
+            self.was_exceeded = true;
             estimator.is_limited = true;
             self.limit_bps = estimator.limit_bps();
         }
@@ -234,21 +238,23 @@ impl Downstream {
     /// Of a line that cannot be probed only media can tell that it has become better.
     pub(crate) fn try_again(&mut self, now_us: u64) {
         let Some(estimator) = &mut self.estimator else { return };
-        if estimator.is_limited && now_us > estimator.over_us + RETRY_US {
+        if estimator.is_limited && estimator.over_us.is_none_or(|at| now_us > at + RETRY_US) {
             estimator.is_limited = false;
-            estimator.over_us = now_us;
+            estimator.over_us = Some(now_us);
             self.limit_bps = None;
         }
     }
 
     /// More is on its way than the line holds without a queue.
-    pub(crate) fn is_congested(&self, now_us: u64) -> bool {
-        self.estimator.as_ref().is_some_and(|estimator| {
+    pub(crate) fn is_congested(&mut self, now_us: u64) -> bool {
+        let is_congested = self.estimator.as_ref().is_some_and(|estimator| {
             // Of a line that says nothing at all only packets can tell that it is back.
             estimator.is_limited
                 && now_us < estimator.heard_us + SILENCE_US / 2
                 && self.sent.in_flight() > estimator.window_bytes()
-        })
+        });
+        self.was_exceeded |= is_congested;
+        is_congested
     }
 
     pub(crate) fn loss(&self) -> Option<f64> {
@@ -276,7 +282,7 @@ impl Estimator {
             probes: Probes::default(),
             estimate_bps: START_BPS,
             is_limited: false,
-            over_us: 0,
+            over_us: None,
             heard_us: now_us,
             interval_us: INTERVAL_US_MIN,
             way_us: u64::MAX,
@@ -302,14 +308,14 @@ impl Estimator {
             (self.way_us, self.way_at_us) = (way_us, now_us);
         }
         let acked = self.acked.bps();
+        let rates = Rates { acked, offered: self.offered.bps() };
         // A queue that is longer than any frame has grown, whether a group of packets has come through it yet or not.
-        let usage = if is_congested { Usage::Over } else { self.trend.usage() };
+        let usage = if is_congested && rates.is_full() { Usage::Over } else { self.trend.usage() };
         if usage == Usage::Over {
-            self.over_us = now_us;
+            self.over_us = Some(now_us);
             self.is_limited = true;
             self.probes.put_off(now_us);
         }
-        let rates = Rates { acked, offered: self.offered.bps() };
         self.aimd.on_usage(now_us, usage, rates, round_trip);
         match self.probes.verdict(now_us, settled) {
             Some(Verdict::Through(bps)) => self.raise(now_us, bps),

@@ -79,7 +79,7 @@ impl Downlink {
     }
 
     /// Whether video may leave.
-    pub(crate) fn is_open(&self, clock: Duration) -> bool {
+    pub(crate) fn is_open(&mut self, clock: Duration) -> bool {
         self.pacer.is_open() && !self.downstream.is_congested(micros(clock))
     }
 

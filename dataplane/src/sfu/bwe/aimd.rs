@@ -124,12 +124,11 @@ impl Aimd {
         let Some(acked) = rates.acked else { return };
         let wait_us = (round_trip.as_micros() as u64).clamp(REDUCE_US_MIN, REDUCE_US_MAX);
         let waited = now_us.saturating_sub(self.changed_us) >= wait_us;
-        let is_full = rates.offered.is_some_and(|offered| acked < FULL * offered);
-        let collapsed = is_full && acked < COLLAPSE * self.bps;
+        let collapsed = rates.is_full() && acked < COLLAPSE * self.bps;
         if !waited && !collapsed {
             return;
         }
-        if is_full {
+        if rates.is_full() {
             if self.capacity.lower_bps().is_some_and(|lower| acked < lower) {
                 self.capacity = Capacity::default();
             }
@@ -138,10 +137,16 @@ impl Aimd {
         } else {
             // What was sent came through, and it is others who fill the queue, or chance: a picture's next layer is far above
             // what is sent, and falling down to that would pause what is left.
-            self.bps *= DECREASE;
+            self.bps = (DECREASE * self.bps).max((DECREASE * acked).min(self.bps));
         }
         self.state = State::Hold;
         self.changed_us = now_us;
+    }
+}
+
+impl Rates {
+    pub(crate) fn is_full(&self) -> bool {
+        self.acked.zip(self.offered).is_some_and(|(acked, offered)| acked < FULL * offered)
     }
 }
 
