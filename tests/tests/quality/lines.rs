@@ -9,7 +9,7 @@ use saal_tests::world::{Who, World};
 
 use crate::each_seed;
 use crate::meter::{
-    Meter, audio_loss, camera_slot, concealed_with_red, estimate_bps, layer_switches, longest_freeze,
+    Meter, audio_loss, camera_slot, concealed_with_fec, estimate_bps, layer_switches, longest_freeze,
     publisher, tell,
 };
 
@@ -125,7 +125,7 @@ fn ten_percent_of_random_loss_do_not_make_the_line_seem_narrow() {
             estimates.push(estimate_bps(world, viewer).unwrap_or(0) as f64 / 4e6);
         }
         let mean = estimates.iter().sum::<f64>() / estimates.len() as f64;
-        let concealed = all.iter().map(|from| concealed_with_red(world, viewer, *from)).fold(0.0, f64::max);
+        let concealed = all.iter().map(|from| concealed_with_fec(world, viewer, *from)).fold(0.0, f64::max);
         let figures =
             format!("estimate {:.0} % of capacity, concealed {:.2} %", mean * 100.0, concealed * 100.0);
         tell("10 % loss on the downlink", seed, &figures);

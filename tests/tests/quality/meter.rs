@@ -81,14 +81,13 @@ pub(crate) fn audio_loss(world: &World, who: Who, from: Who) -> f64 {
     1.0 - frames.len() as f64 / f64::from(last - first + 1)
 }
 
-/// The same, where a frame also counts as heard when one of the two behind it arrived: those carry it once more (RFC 2198),
-/// as a browser's Opus with RED does.
-pub(crate) fn concealed_with_red(world: &World, who: Who, from: Who) -> f64 {
+/// The same, where a frame also counts as heard when the one behind it arrived, which carries it once more (RFC 6716 §2.1.7).
+pub(crate) fn concealed_with_fec(world: &World, who: Who, from: Who) -> f64 {
     let publisher = world.id(from);
     let frames: BTreeSet<u32> =
         stream(world, who, publisher, Microphone).map(|arrival| arrival.stamp.frame).collect();
     let (Some(&first), Some(&last)) = (frames.first(), frames.last()) else { return 1.0 };
-    let heard = |frame: u32| (frame..=frame + 2).any(|carrier| frames.contains(&carrier));
+    let heard = |frame: u32| (frame..=frame + 1).any(|carrier| frames.contains(&carrier));
     (first..=last).filter(|frame| !heard(*frame)).count() as f64 / f64::from(last - first + 1)
 }
 
