@@ -227,12 +227,13 @@ impl Slot {
     fn check_step(&self, before: &Arrival, after: &Arrival) -> Result<(), &'static str> {
         const ROUNDING_TICKS: i64 = 2;
         const SQUEEZE: i64 = 32;
+        const PAST_WITHIN: Duration = Duration::from_millis(300);
         let frames = after.stamp.frame.wrapping_sub(before.stamp.frame);
         let us = after.stamp.captured_us as i64 - before.stamp.captured_us as i64;
         let ticks = i64::from(after.timestamp.wrapping_sub(before.timestamp) as i32);
         let expected = us * self.clock_rate_hz() / 1_000_000;
         // What was made before somebody began to look comes at once, and with timestamps that let it be shown at once.
-        let is_past = after.at.saturating_duration_since(before.at).as_micros() < (us / 2) as u128;
+        let is_past = after.at.saturating_duration_since(before.at) < PAST_WITHIN;
         let is_squeezed = is_past && (ticks - expected / SQUEEZE).abs() <= ROUNDING_TICKS;
         if (ticks - expected).abs() > ROUNDING_TICKS && !is_squeezed {
             return Err("timestamp does not follow the capture time");
