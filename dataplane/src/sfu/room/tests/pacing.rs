@@ -106,15 +106,15 @@ fn what_waits_of_a_source_that_is_switched_off_is_not_sent() {
 }
 
 #[test]
-fn feedback_makes_an_estimate_and_probes_and_the_person_is_told() {
+fn feedback_makes_an_estimate_and_the_person_is_told() {
     let mut rig = speaker_and_viewer(0);
     let extensions = ExtensionIds { transport_cc: Some(5), ..EXTENSIONS };
     let key = rig.people[1].key;
     rig.room.participants.find_mut(key).unwrap().extensions = extensions;
     downlink(&mut rig).negotiate(true, true);
     let mut told: u16 = 0;
-    for round in 0..20_u64 {
-        frame(&mut rig, 40 + round * 16..56 + round * 16, false);
+    for round in 0..50_u64 {
+        frame(&mut rig, 40 + round * 4..44 + round * 4, false);
         rig.fan_out();
         rig.trains_for(1);
         let sent = u16::from_be_bytes(downlink(&mut rig).next_seq());
@@ -146,7 +146,6 @@ fn feedback_makes_an_estimate_and_probes_and_the_person_is_told() {
         })
         .collect();
     assert!(rig.room.participants.find(key).unwrap().estimate_bps().is_some());
-    assert!(rig.counters.probes_sent > 0, "more is wanted than the first estimate");
     assert_eq!(told.last(), Some(&(1, true)), "{told:?}");
     assert!(told.iter().all(|(who, _)| *who == 1), "nobody else is told");
 }
