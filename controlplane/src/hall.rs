@@ -512,7 +512,7 @@ mod tests {
         assert_eq!(enter(&hall, BOB), Err(NoEntry::Left));
         let hear = async {
             while let Some((worker, event)) = events.recv().await {
-                hall.media.on_event(worker, event);
+                hall.media.on_event(worker, *event);
             }
         };
         // A worker takes its commands in order.

@@ -45,7 +45,7 @@ pub(crate) enum News {
 }
 
 /// What arrives from the thread that listens to the workers; `None` from the channel: all workers have stopped.
-pub(crate) type Events = mpsc::Receiver<(WorkerId, Event)>;
+pub(crate) type Events = mpsc::Receiver<(WorkerId, Box<Event>)>;
 
 #[derive(Default)]
 struct Table {
@@ -66,7 +66,7 @@ struct Worker {
     rooms: usize,
     participants: usize,
     /// Commands that may not be lost, while the worker's queue is full. In order.
-    backlog: VecDeque<Command>,
+    backlog: VecDeque<Box<Command>>,
 }
 
 /// A worker that takes nothing for this many commands is lost anyway.
@@ -310,13 +310,13 @@ impl Media {
 
     /// Waits in the backlog when the worker's queue is full.
     fn insist(&self, worker: &mut Worker, command: Command) {
-        worker.backlog.push_back(command);
+        worker.backlog.push_back(Box::new(command));
         self.drain_backlog(worker);
     }
 
     fn drain_backlog(&self, worker: &mut Worker) {
         while let Some(command) = worker.backlog.front() {
-            if self.plane.send(worker.info.id, command.clone()).is_err() {
+            if self.plane.send(worker.info.id, (**command).clone()).is_err() {
                 break;
             }
             worker.backlog.pop_front();

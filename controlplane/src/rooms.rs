@@ -353,7 +353,12 @@ impl Rooms {
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Its places keep what was read out of them.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// The room behind a name and the hash that its password must fit.

@@ -291,7 +291,7 @@ fn announce(
 
 async fn listen_to_workers(server: Rc<Server>, mut events: Events) {
     while let Some((worker, event)) = events.recv().await {
-        if let Some(news) = server.hall.media.on_event(worker, event) {
+        if let Some(news) = server.hall.media.on_event(worker, *event) {
             server.hall.on_news(news);
         }
     }

@@ -44,7 +44,7 @@ pub struct DataPlane {
     workers: Vec<WorkerInfo>,
     links: Vec<Link>,
     doorman: Option<JoinHandle<()>>,
-    events: Receiver<(WorkerId, Event)>,
+    events: Receiver<(WorkerId, Box<Event>)>,
     why_not_uring: Option<String>,
     fingerprint: [u8; 32],
     generation: u16,
@@ -66,7 +66,7 @@ pub struct Busy;
 
 #[derive(Debug)]
 struct Link {
-    commands: Sender<Command>,
+    commands: Sender<Box<Command>>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
@@ -185,13 +185,13 @@ impl DataPlane {
     /// Never blocks.
     pub fn send(&self, worker: WorkerId, command: Command) -> Result<(), Busy> {
         let link = self.links.get(usize::from(worker.0)).ok_or(Busy)?;
-        link.commands.try_send(command).map_err(|_| Busy)?;
+        link.commands.try_send(Box::new(command)).map_err(|_| Busy)?;
         link.waker.wake();
         Ok(())
     }
 
     /// All workers' events; disconnected when every worker has stopped.
-    pub fn events(&self) -> Receiver<(WorkerId, Event)> {
+    pub fn events(&self) -> Receiver<(WorkerId, Box<Event>)> {
         self.events.clone()
     }
 
@@ -203,7 +203,7 @@ impl Drop for DataPlane {
     fn drop(&mut self) {
         for link in &self.links {
             // A worker takes its whole queue each turn, so there is room for this soon.
-            let _ = link.commands.send(Command::Shutdown);
+            let _ = link.commands.send(Box::new(Command::Shutdown));
             link.waker.wake();
         }
         let workers = self.links.iter_mut().filter_map(|link| link.thread.take());

@@ -1,5 +1,8 @@
 //! The two words between the planes: [`Command`] and [`Event`], plain enums over bounded queues.
 //!
+//! In the queues they lie in boxes: a place of a queue keeps what was in it, and of a small word that is also what the
+//! sender's stack held before in the bytes that it does not use.
+//!
 //! The data plane knows no name, password, chat or SDP; no `Event` has a field that could carry an address.
 
 use crate::counters::Counters;

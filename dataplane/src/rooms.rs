@@ -272,6 +272,9 @@ impl Rooms {
         self.has_left = false;
         self.addresses = std::mem::take(&mut self.addresses).into_iter().collect();
         self.ufrags = std::mem::take(&mut self.ufrags).into_iter().collect();
+        if self.events.is_empty() {
+            self.events = VecDeque::with_capacity(self.events.capacity());
+        }
     }
 
     /// Ids of all rooms and their participants, for a control plane that wants to know.

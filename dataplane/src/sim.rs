@@ -19,8 +19,8 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub struct SimDataPlane {
     worker: Worker,
-    commands: Sender<Command>,
-    events: Receiver<(WorkerId, Event)>,
+    commands: Sender<Box<Command>>,
+    events: Receiver<(WorkerId, Box<Event>)>,
     fingerprint: [u8; 32],
     generation: u16,
 }
@@ -46,11 +46,11 @@ impl SimDataPlane {
     }
 
     pub fn send(&self, command: Command) -> Result<(), Busy> {
-        self.commands.try_send(command).map_err(|_| Busy)
+        self.commands.try_send(Box::new(command)).map_err(|_| Busy)
     }
 
     pub fn poll_event(&self) -> Option<Event> {
-        self.events.try_recv().ok().map(|(_, event)| event)
+        self.events.try_recv().ok().map(|(_, event)| *event)
     }
 
     /// Processes everything due at the network's time.

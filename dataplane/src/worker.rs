@@ -43,8 +43,8 @@ pub(crate) struct Worker {
     net: Net,
     egress: Egress,
     rooms: Rooms,
-    commands: Receiver<Command>,
-    events: Sender<(WorkerId, Event)>,
+    commands: Receiver<Box<Command>>,
+    events: Sender<(WorkerId, Box<Event>)>,
     blocks_min: usize,
     pace: Pace,
     wiped_at: Instant,
@@ -61,8 +61,8 @@ impl Worker {
         config: &Config,
         door: Door,
         random: Random,
-        commands: Receiver<Command>,
-        events: Sender<(WorkerId, Event)>,
+        commands: Receiver<Box<Command>>,
+        events: Sender<(WorkerId, Box<Event>)>,
     ) -> Worker {
         let limits: Limits = config.limits;
         let epoch = net.now();
@@ -130,7 +130,7 @@ impl Worker {
         }
         self.rooms.on_words(now, &mut self.egress);
         for _ in 0..COMMANDS_PER_TURN_MAX {
-            match self.commands.try_recv() {
+            match self.commands.try_recv().map(|command| *command) {
                 Ok(Command::Shutdown) => return false,
                 Ok(Command::Snapshot { request }) => self.snapshot(request),
                 Ok(command) => self.rooms.on_command(now, command),
@@ -227,10 +227,10 @@ impl Worker {
     /// State changes are never dropped: what the queue does not take stays for the next turn.
     fn send_events(&mut self) {
         while let Some(event) = self.rooms.events.pop_front() {
-            match self.events.try_send((self.id, event)) {
+            match self.events.try_send((self.id, Box::new(event))) {
                 Ok(()) => {}
                 Err(TrySendError::Full((_, event))) => {
-                    self.rooms.events.push_front(event);
+                    self.rooms.events.push_front(*event);
                     return;
                 }
                 Err(TrySendError::Disconnected(_)) => self.rooms.events.clear(),
@@ -272,14 +272,14 @@ mod tests {
         let net = network.server(config.port);
         let mut worker = Worker::new(WorkerId(0), net, &config, door, random, receiver, sender);
         for room in 0..3 {
-            commands.send(Command::CloseRoom { room: RoomId(room) }).unwrap();
+            commands.send(Box::new(Command::CloseRoom { room: RoomId(room) })).unwrap();
         }
         worker.turn();
         let wait = worker.next_timeout().unwrap() - worker.net.now();
         assert!(wait >= EVENTS_RETRY);
         for room in 0..3 {
             let (_, event) = events.try_recv().unwrap();
-            assert!(matches!(event, Event::RoomClosed { room: RoomId(closed) } if closed == room));
+            assert!(matches!(*event, Event::RoomClosed { room: RoomId(closed) } if closed == room));
             worker.turn();
         }
     }

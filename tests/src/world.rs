@@ -597,7 +597,7 @@ impl World {
             }
             Plane::Real(plane) => {
                 let events = plane.events();
-                self.events.extend(std::iter::from_fn(|| events.try_recv().ok()).map(|(_, event)| event));
+                self.events.extend(std::iter::from_fn(|| events.try_recv().ok()).map(|(_, event)| *event));
             }
         }
         moved || self.events.len() > before
