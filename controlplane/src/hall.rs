@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind};
-use saal_dataplane::link::MediaSpec;
+use saal_dataplane::link::{MediaSpec, Quality};
 use saal_dataplane::sfu::transport::{Gone, TransportSpec};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -320,6 +320,12 @@ impl Hall {
                 self.say(participant, &ServerMessage::Layers { source: source.into(), layers });
             }
             News::Speakers(room, speakers) => self.with(|rooms| rooms.speakers(room, &speakers)),
+            News::Quality(participant, Quality { estimate_bps, loss_permille, round_trip_ms }) => {
+                if !self.rooms(|rooms| rooms.wishes(participant)).unmeasured {
+                    let message = ServerMessage::Quality { estimate_bps, loss_permille, round_trip_ms };
+                    self.say(participant, &message);
+                }
+            }
         }
     }
 
@@ -447,10 +453,16 @@ mod tests {
     const BOB: ParticipantId = ParticipantId(3);
 
     fn hall() -> Hall {
-        hall_and_news().0
+        hall_of_two().0
     }
 
     fn hall_and_news() -> (Hall, Events) {
+        let (hall, events, _) = hall_of_two();
+        (hall, events)
+    }
+
+    /// With what the worker says, and the notes to Ada and to Bob.
+    fn hall_of_two() -> (Hall, Events, [mpsc::Receiver<Note>; 2]) {
         let config = saal_dataplane::Config {
             cores: vec![None],
             port: 0,
@@ -478,14 +490,14 @@ mod tests {
             media_token_sha256: [0; 32],
         })
         .unwrap();
-        for (participant, name) in [(ADA, "Ada"), (BOB, "Bob")] {
+        let notes = [(ADA, "Ada"), (BOB, "Bob")].map(|(participant, name)| {
             let kind = Kind::Person;
             let client = ClientAddr::new("192.0.2.9".parse().unwrap());
             let name = name.into();
-            hall.join(Join { room: ROOM, participant, name, account: None, kind, proof: None, client })
-                .unwrap();
-        }
-        (hall, events)
+            let join = Join { room: ROOM, participant, name, account: None, kind, proof: None, client };
+            hall.join(join).unwrap().1
+        });
+        (hall, events, notes)
     }
 
     #[test]
@@ -525,6 +537,26 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let [(_, Some(worker))] = &runtime.block_on(looked)[..] else { panic!("the worker does not answer") };
         assert_eq!(worker.rooms, [(ROOM, vec![ADA])]);
+    }
+
+    #[test]
+    fn the_quality_of_a_line_is_told_to_its_owner_alone_unless_they_object() {
+        let (hall, _events, [mut ada, mut bob]) = hall_of_two();
+        let told = |notes: &mut mpsc::Receiver<Note>| {
+            let notes = std::iter::from_fn(|| notes.try_recv().ok());
+            let said = notes.filter_map(|note| if let Note::Say(text) = note { Some(text) } else { None });
+            said.filter(|text| text.contains("quality")).collect::<Vec<_>>()
+        };
+        let quality = Quality { estimate_bps: Some(1_000_000), loss_permille: Some(12), round_trip_ms: None };
+        hall.on_news(News::Quality(ADA, quality));
+        let message = r#"{"type":"quality","estimate_bps":1000000,"loss_permille":12,"round_trip_ms":null}"#;
+        assert_eq!(told(&mut ada), [message]);
+        hall.with(|rooms| rooms.object_to_quality(ADA, true));
+        hall.on_news(News::Quality(ADA, quality));
+        assert_eq!((told(&mut ada), told(&mut bob)), (vec![], vec![]));
+        hall.with(|rooms| rooms.object_to_quality(ADA, false));
+        hall.on_news(News::Quality(ADA, quality));
+        assert_eq!(told(&mut ada), [message], "withdrawing is as easy");
     }
 
     fn report(hall: &Hall, busy_percent: u8) {

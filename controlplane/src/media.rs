@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind, Ssrc, WorkerId};
-use saal_dataplane::link::{Command, Event, MediaSpec, Refusal, Snapshot, Wish};
+use saal_dataplane::link::{Command, Event, MediaSpec, Quality, Refusal, Snapshot, Wish};
 use saal_dataplane::sfu::ice::IceCredentials;
 use saal_dataplane::sfu::transport::{Gone, TransportSpec};
 use saal_dataplane::{Busy, DataPlane, WorkerInfo};
@@ -42,6 +42,8 @@ pub(crate) enum News {
         layers: u8,
     },
     Speakers(RoomId, Vec<ParticipantId>),
+    /// Of the line to this participant, for nobody else.
+    Quality(ParticipantId, Quality),
 }
 
 /// What arrives from the thread that listens to the workers; `None` from the channel: all workers have stopped.
@@ -235,7 +237,7 @@ impl Media {
             }
             Event::Speakers { room, speakers } => Some(News::Speakers(room, speakers)),
             Event::Left { participant, .. } => Some(News::Left(participant)),
-            Event::Quality { .. } => None,
+            Event::Quality { participant, quality, .. } => Some(News::Quality(participant, quality)),
             Event::RoomClosed { room } => Some(News::RoomClosed(room)),
             Event::Load { busy_percent } => {
                 let mut table = self.table.borrow_mut();

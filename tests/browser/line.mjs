@@ -74,7 +74,7 @@ describe(`what people see of their connection over ${io}`, () => {
     const cases = await people.ada.page.evaluate(async () => {
       const { judgeDown, judgePicture, judgeUp, Steady } = await import('/assets/js/verdict.js');
       const reading = (down = {}, up = {}, roundTripMs = 20) => ({ roundTripMs, down: { bps: 1e6, loss: 0, concealed: 0, pictures: new Map(), ...down }, up: { bps: 1e6, loss: 0, budget: null, pictures: new Map(), ...up } });
-      const wish = (more = {}) => ({ source: 'camera', height: 720, shown: true, askedMs: 10_000, ...more });
+      const wish = (more = {}) => ({ source: 'camera', height: 720, shown: true, paused: false, askedMs: 10_000, ...more });
       const picture = (height, fps = 25) => ({ bps: 5e5, width: height * 16 / 9, height, fps, codec: 'VP8', limit: 'none' });
       const wide = { estimate_bps: 9e6, loss_permille: 0, round_trip_ms: 20 };
       const said = ({ level, cause }) => `${level} ${cause}`;
@@ -90,6 +90,7 @@ describe(`what people see of their connection over ${io}`, () => {
         'jerky on a wide line': said(judgePicture(wish(), picture(720, 3), reading(), wide)),
         'frozen on a wide line': said(judgePicture(wish(), picture(720, 0), reading(), wide)),
         'paused on a wide line': said(judgePicture(wish({ shown: false }), null, reading(), wide)),
+        'held back for my line': said(judgePicture(wish({ paused: true, askedMs: 0 }), null, reading(), null)),
         'paused on a narrow line': said(judgePicture(wish({ shown: false }), null, reading(), { ...wide, estimate_bps: 1e5 })),
         'on its way': said(judgePicture(wish({ shown: false, askedMs: 500 }), null, reading(), wide)),
         'a still screen': said(judgePicture(wish({ source: 'screen' }), picture(720, 0), reading(), wide)),
@@ -112,6 +113,7 @@ describe(`what people see of their connection over ${io}`, () => {
       'jerky on a wide line': 'fair other-side',
       'frozen on a wide line': 'poor other-side',
       'paused on a wide line': 'poor server',
+      'held back for my line': 'poor own-line',
       'paused on a narrow line': 'poor own-line',
       'on its way': 'good none',
       'a still screen': 'good none',
@@ -152,6 +154,29 @@ describe(`what people see of their connection over ${io}`, () => {
     assert.deepEqual(await page.evaluate(() => Object.keys(localStorage).sort()), ['saal.camera', 'saal.microphone', 'saal.name']);
     await click(page, 'save-data');
     await until('large again', async () => (await heights()).some((height) => height > 360));
+  });
+
+  step('whoever objects is told nothing of their line by the server', async () => {
+    const { page } = people.ada;
+    const told = () => page.evaluate(() => seen.told.filter((text) => JSON.parse(text).type === 'quality').length);
+    await until('the server tells of the line', async () => (await told()) > 0);
+    await click(page, 'my-data');
+    await click(page, 'object-quality');
+    await until('the server holds the objection', () => page.evaluate(() => {
+      const records = seen.told.map((text) => JSON.parse(text)).filter(({ type }) => type === 'my-data');
+      return records.at(-1)?.data.objections.quality === true;
+    }));
+    const before = await told();
+    await click(page, 'connection');
+    await until('the panel says so', async () => /objected/.test((await texts(page, 'line-down'))[0]));
+    // More than long enough for one that came every second.
+    await moved(people.kai.page, 'audio');
+    await moved(people.kai.page, 'audio');
+    assert.equal(await told(), before);
+    for (const { page, id } of Object.values(people)) {
+      const qualities = await page.evaluate(() => seen.told.filter((text) => JSON.parse(text).type === 'quality'));
+      assert.ok(qualities.every((text) => !text.includes(id) && Object.keys(JSON.parse(text)).sort().join() === 'estimate_bps,loss_permille,round_trip_ms,type'));
+    }
   });
 
   step('the pages had nothing to complain about', () => {

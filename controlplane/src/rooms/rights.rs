@@ -22,6 +22,8 @@ pub(crate) struct Wishes {
     pub(crate) paused: bool,
     /// To being detected as a speaker.
     pub(crate) objects: bool,
+    /// To being told how the line to them is.
+    pub(crate) unmeasured: bool,
 }
 
 impl Rooms {
@@ -50,6 +52,13 @@ impl Rooms {
         let Some((room, people, index)) = self.find(participant) else { return };
         if std::mem::replace(&mut people.people[index].wishes.objects, objects) != objects {
             self.outputs.push_back(Output::Object { room, participant, objects });
+        }
+    }
+
+    /// What the data plane has to know of their line, to send what fits, is from now on told to nobody.
+    pub(crate) fn object_to_quality(&mut self, participant: ParticipantId, objects: bool) {
+        if let Some((_, room, index)) = self.find(participant) {
+            room.people[index].wishes.unmeasured = objects;
         }
     }
 
@@ -119,7 +128,10 @@ impl Participant {
             switched_on: SwitchedOn { microphone, camera, screen, hand },
             blocked: self.as_seen().blocked,
             paused: self.wishes.paused,
-            objections: Objections { speaker_detection: self.wishes.objects },
+            objections: Objections {
+                speaker_detection: self.wishes.objects,
+                quality: self.wishes.unmeasured,
+            },
             consents: [],
             chat_lines_relayed: self.chat_lines,
             chat_lines_allowed: self.chat.left(now),
@@ -184,7 +196,7 @@ mod tests {
         let mut rooms = hall_of_two(Instant::now());
         rooms.object(BOB, true);
         assert_eq!(outputs(&mut rooms), [Output::Object { room: HALL, participant: BOB, objects: true }]);
-        assert_eq!(rooms.wishes(BOB), Wishes { paused: false, objects: true });
+        assert_eq!(rooms.wishes(BOB), Wishes { objects: true, ..Wishes::default() });
         rooms.object(BOB, true);
         assert_eq!(outputs(&mut rooms), []);
     }

@@ -108,9 +108,14 @@ impl Call {
             }
             ClientMessage::DeleteChat { line } => hall.with(|rooms| rooms.delete_chat(self.me, line)),
             ClientMessage::Pause { on } => hall.with(|rooms| rooms.pause(self.me, on)),
-            ClientMessage::Object { speaker_detection } => {
-                hall.with(|rooms| rooms.object(self.me, speaker_detection));
-            }
+            ClientMessage::Object { speaker_detection, quality } => hall.with(|rooms| {
+                if let Some(objects) = speaker_detection {
+                    rooms.object(self.me, objects);
+                }
+                if let Some(objects) = quality {
+                    rooms.object_to_quality(self.me, objects);
+                }
+            }),
             ClientMessage::MyData {} => {
                 if let Some(mut data) = hall.rooms(|rooms| rooms.record(now, SystemTime::now(), self.me)) {
                     data.connection = self.connection(now);

@@ -53,8 +53,10 @@ pub(crate) enum ClientMessage {
     Pause {
         on: bool,
     },
+    /// What is not named stays.
     Object {
-        speaker_detection: bool,
+        speaker_detection: Option<bool>,
+        quality: Option<bool>,
     },
     #[serde(rename = "my-data")]
     MyData {},
@@ -222,6 +224,12 @@ pub(crate) enum ServerMessage {
         receipt: String,
         signature: String,
     },
+    /// How the line to this participant is. Nobody else is told.
+    Quality {
+        estimate_bps: Option<u64>,
+        loss_permille: Option<u16>,
+        round_trip_ms: Option<u32>,
+    },
     Media {
         state: MediaState,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,6 +296,7 @@ pub(crate) struct SwitchedOn {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Objections {
     pub(crate) speaker_detection: bool,
+    pub(crate) quality: bool,
 }
 
 /// What the control plane keeps of the offers, without the password of the media connection.
@@ -507,6 +516,7 @@ mod tests {
             r#"{"type":"rename","name":"x"}"#,
             r#"{"type":"pause","on":true}"#,
             r#"{"type":"object","speaker_detection":true}"#,
+            r#"{"type":"object","quality":true}"#,
             r#"{"type":"my-data"}"#,
             r#"{"type":"end"}"#,
             r#"{"type":"leave"}"#,

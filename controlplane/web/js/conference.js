@@ -86,6 +86,9 @@ export class Conference {
   #asked = new Map();
   #audioOnly = false;
   #saving = false;
+  /** @type {import('./verdict.js').Quality | null} the server's word on the line to us */
+  #quality = null;
+  #unmeasured = false;
   #mediaTimer = 0;
   #left = false;
   #coming = false;
@@ -195,6 +198,18 @@ export class Conference {
     this.#sendView();
   }
 
+  /** What the server says of the line to us, while we do not object. */
+  get quality() { return this.#quality; }
+
+  /** Whether I object to that. */
+  get unmeasured() { return this.#unmeasured; }
+
+  set unmeasured(on) {
+    this.#unmeasured = on;
+    this.#quality = null;
+    this.#line?.objectToQuality(on);
+  }
+
   /** What this browser measures; null without a connection. */
   async measure() { return await this.#call?.measure() ?? null; }
 
@@ -204,7 +219,7 @@ export class Conference {
     return [...this.#wished].map(([slot, key]) => {
       const [participant = '', source] = key.split('/');
       const height = this.#heights().get(key) ?? 0;
-      return { key, slot, participant, source: /** @type {'camera' | 'screen'} */ (source), height, shown: this.#shown.get(slot)?.key === key, askedMs: now - (this.#asked.get(key) ?? now) };
+      return { key, slot, participant, source: /** @type {'camera' | 'screen'} */ (source), height, shown: this.#shown.get(slot)?.key === key, paused: this.#shown.get(slot)?.paused ?? false, askedMs: now - (this.#asked.get(key) ?? now) };
     });
   }
 
@@ -367,6 +382,7 @@ export class Conference {
     this.#shown.clear();
     this.#wished.clear();
     this.#asked.clear();
+    this.#quality = null;
     this.speakers = [];
     this.#on.onPictures();
   }
@@ -387,6 +403,7 @@ export class Conference {
     // A new stay of somebody who paused or objected: nothing may flow in between.
     if (this.me.paused) this.#signalling?.pause(true);
     if (this.#objects) this.#signalling?.object(true);
+    if (this.#unmeasured) this.#signalling?.objectToQuality(true);
     this.#setStatus('connecting');
     this.#mediaTimer = window.setTimeout(() => this.#setStatus('blocked'), CONNECT_MS);
     void this.#offer();
@@ -473,6 +490,9 @@ export class Conference {
         return;
       case 'my-data':
         for (const resolve of this.#askers.splice(0)) resolve(message.data);
+        return;
+      case 'quality':
+        this.#quality = message;
         return;
       case 'media':
         this.#onMediaWord(message);

@@ -1,5 +1,5 @@
 // The panel "Connection": how the lines are, what limits which picture, and the two switches for whoever has little of them.
-// It also marks the tiles. Everything is measured here.
+// It also marks the tiles. Everything is measured here; of the line to this browser the server adds what it knows.
 
 import { button, el, find, setIcon } from './dom.js';
 import { language, onLanguage, t } from './i18n.js';
@@ -66,12 +66,12 @@ export class Connection {
     const reading = await this.#conference.measure().catch(() => null);
     if (!reading) return;
     this.#reading = reading;
-    const { participants, me } = this.#conference;
+    const { quality, participants, me } = this.#conference;
     const wishes = this.#conference.wishedPictures();
     const saves = (/** @type {Verdict} */ verdict) => (this.#conference.saving && verdict.level === 'good' ? SAVES : verdict);
     this.#verdicts.up = saves(this.#steady.settle('up', judgeUp(reading)));
-    this.#verdicts.down = this.#steady.settle('down', judgeDown(reading, null));
-    this.#verdicts.pictures = new Map(wishes.map((wish) => [wish.key, saves(this.#steady.settle(wish.key, judgePicture(wish, reading.down.pictures.get(wish.slot) ?? null, reading, null)))]));
+    this.#verdicts.down = this.#steady.settle('down', judgeDown(reading, quality));
+    this.#verdicts.pictures = new Map(wishes.map((wish) => [wish.key, saves(this.#steady.settle(wish.key, judgePicture(wish, reading.down.pictures.get(wish.slot) ?? null, reading, quality)))]));
     this.#steady.keep((key) => key === 'up' || key === 'down' || this.#verdicts.pictures.has(key));
     const own = worst(this.#verdicts.up, this.#verdicts.down);
     this.#mark(videoKey(me.id, 'camera'), own, this.#ownWords());
@@ -128,10 +128,12 @@ export class Connection {
 
   /** @param {Reading} reading @returns {[TextKey, string][]} */
   #downFacts({ down }) {
+    const { quality, unmeasured } = this.#conference;
     return [
       ['line.state', wordsOf(this.#verdicts.down)],
       ['line.rate', rate(down.bps)],
-      ['line.loss', percent(down.loss)],
+      ...quality || unmeasured ? [/** @type {[TextKey, string]} */ (['line.estimate', unmeasured ? t('line.objected') : rateOrUnknown(quality?.estimate_bps ?? null)])] : [],
+      ['line.loss', percent(quality?.loss_permille == null ? down.loss : quality.loss_permille / 1_000)],
       ['line.concealed', percent(down.concealed)],
     ];
   }
@@ -176,6 +178,9 @@ const number = (value, digits) => new Intl.NumberFormat(language(), { maximumFra
 
 /** @param {number} bps */
 const rate = (bps) => (bps >= 1e6 ? `${number(bps / 1e6, 1)}\u00a0Mbit/s` : `${number(bps / 1e3, 0)}\u00a0kbit/s`);
+
+/** @param {number | null} bps */
+const rateOrUnknown = (bps) => (bps === null ? t('line.unknown') : rate(bps));
 
 /** @param {number | null} share */
 const percent = (share) => (share === null ? '–' : `${number(share * 100, 1)}\u00a0%`);

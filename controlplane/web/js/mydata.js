@@ -44,6 +44,10 @@ export class MyData {
       conference.object(!conference.objects);
       this.refresh();
     });
+    button(root, 'object-quality').addEventListener('click', () => {
+      conference.unmeasured = !conference.unmeasured;
+      this.refresh();
+    });
     button(root, 'delete-chat').addEventListener('click', () => {
       conference.deleteChat();
       this.#answer(t('data.chat.deleted'));
@@ -82,6 +86,7 @@ export class MyData {
     const { me, objects } = this.#conference;
     press(button(this.#root, 'pause'), me.paused);
     press(button(this.#root, 'object'), objects);
+    press(button(this.#root, 'object-quality'), this.#conference.unmeasured);
     const own = this.#ownChat().length;
     button(this.#root, 'delete-chat').disabled = own === 0;
     find(this.#root, '#delete-chat-text', HTMLElement).textContent = own === 0 ? t('data.chat.none') : t('data.chat.delete', { count: own });
@@ -176,7 +181,7 @@ export class MyData {
       control_plane: this.#data,
       ...this.#account ? { account: this.#account } : {},
       media_plane: {
-        holds_while_connected: ['address', 'keys', 'packet-numbers', 'latest-packets', ...this.#data.objections.speaker_detection ? [] : ['loudness']],
+        holds_while_connected: ['address', 'keys', 'packet-numbers', 'latest-packets', ...this.#data.objections.speaker_detection ? [] : ['loudness'], 'line-quality'],
         address: this.#address,
       },
       browser: { ...kept(), own_chat_lines: this.#ownChat() },

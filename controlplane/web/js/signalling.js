@@ -24,7 +24,7 @@ import { Line } from './line.js';
  * @property {OwnState} switched_on
  * @property {Source[]} blocked
  * @property {boolean} paused
- * @property {{ speaker_detection: boolean }} objections
+ * @property {{ speaker_detection: boolean, quality: boolean }} objections
  * @property {[]} consents
  * @property {number} chat_lines_relayed
  * @property {number} chat_lines_allowed
@@ -63,6 +63,7 @@ import { Line } from './line.js';
  *   | { type: 'chat', from: string, name: string, text: string, line: number }
  *   | { type: 'chat-deleted', from: string, line?: number }
  *   | { type: 'my-data', data: Record }
+ *   | ({ type: 'quality' } & import('./verdict.js').Quality)
  *   | { type: 'media', state: 'connected' | 'gone', reason?: MediaLoss }
  *   | { type: 'video-refused', sources: ('camera' | 'screen')[] }
  *   | { type: 'ended', reason: 'by-organizer' | 'shutdown' | 'removed' }} ServerMessage
@@ -126,6 +127,9 @@ export class Signalling {
 
   /** @param {boolean} objects to being detected as a speaker */
   object(objects) { this.#send({ type: 'object', speaker_detection: objects }); }
+
+  /** @param {boolean} objects to being told how the line to this page is */
+  objectToQuality(objects) { this.#send({ type: 'object', quality: objects }); }
 
   askMyData() { this.#send({ type: 'my-data' }); }
 

@@ -57,13 +57,15 @@ export function judgeUp({ up, roundTripMs }) {
 
 /**
  * A picture of somebody else.
- * @param {{ source: 'camera' | 'screen', height: number, shown: boolean, askedMs: number }} wish height: asked for, in pixels
+ * @param {{ source: 'camera' | 'screen', height: number, shown: boolean, paused: boolean, askedMs: number }} wish height: asked for, in pixels; paused: the server
+ *   holds it back because the line to me does not carry it
  * @param {import('./stats.js').Picture | null} picture what comes
  * @param {import('./stats.js').Reading} reading
  * @param {Quality | null} quality
  * @returns {Verdict}
  */
 export function judgePicture(wish, picture, reading, quality) {
+  if (wish.paused) return { level: 'poor', cause: 'own-line' };
   if (wish.askedMs < PATIENCE_MS) return GOOD;
   const line = judgeDown(reading, quality);
   const isFull = (quality?.estimate_bps ?? Infinity) * BRIM < reading.down.bps;

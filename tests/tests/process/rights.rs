@@ -84,7 +84,9 @@ fn everybody_gets_all_that_is_held_on_them_and_nothing_on_others() {
         "view",
     ];
     assert_eq!(fields(&data["connection"]), all);
-    assert_eq!(data["objections"], json!({"speaker_detection": true}));
+    assert_eq!(data["objections"], json!({"speaker_detection": true, "quality": false}));
+    ada.say(&json!({"type": "object", "quality": true}));
+    assert_eq!(my_data(&mut ada)["objections"], json!({"speaker_detection": true, "quality": true}));
     assert_eq!(
         (&data["switched_on"]["microphone"], &data["switched_on"]["hand"]),
         (&json!(true), &json!(false))
