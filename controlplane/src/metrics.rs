@@ -235,7 +235,7 @@ fn write_workers(page: &mut String, rows: &[Row]) {
 
 type Column = (&'static str, &'static str, &'static str, fn(&Snapshot) -> u64);
 
-const WORKER: [Column; 22] = [
+const WORKER: [Column; 23] = [
     ("saal_worker_rooms", "gauge", "Rooms on this worker.", |s| s.counters.rooms),
     ("saal_worker_participants", "gauge", "Participants on this worker.", |s| s.counters.participants),
     ("saal_handshakes_waiting", "gauge", "Datagrams of DTLS handshakes that nobody has read yet.", |s| {
@@ -244,6 +244,9 @@ const WORKER: [Column; 22] = [
     ("saal_turns_total", "counter", "Turns of the worker's loop.", |s| s.counters.turns),
     ("saal_tick_microseconds", "gauge", "Longest that packets wait now so that trains grow.", |s| {
         s.counters.tick_us
+    }),
+    ("saal_pictures_permille", "gauge", "What the core leaves of the pictures that are asked for.", |s| {
+        s.counters.relief_permille
     }),
     ("saal_padding_bytes_total", "counter", "RTP padding that evened out trains.", |s| {
         s.counters.padding_bytes

@@ -163,6 +163,8 @@ pub struct Counters {
     pub turns: u64,
     /// How long packets are held at the moment so that trains grow, in microseconds.
     pub tick_us: u64,
+    /// What the core leaves at the moment of the pictures that receivers would get, in thousandths.
+    pub relief_permille: u64,
     /// Processor time of the worker's thread, the kernel's work for it included.
     pub busy: Duration,
     /// Datagrams of handshakes that wait for the doorman at this moment.

@@ -14,6 +14,7 @@ pub mod io;
 pub mod link;
 mod pace;
 pub mod probe;
+mod relief;
 pub mod remains;
 mod rooms;
 pub mod sfu;

@@ -18,6 +18,8 @@ pub(crate) struct Pace {
     padding_max_percent: u8,
     tick: Duration,
     padding_percent: u8,
+    /// The share itself, of the last interval.
+    percent: u32,
     /// Since when the busy share is measured, and how busy the worker had been by then in all.
     since: (Instant, Duration),
     /// When the last packets left.
@@ -48,6 +50,7 @@ impl Pace {
             padding_max_percent,
             tick: Duration::ZERO,
             padding_percent: padding_max_percent.min(1),
+            percent: 0,
             since: (now, Duration::ZERO),
             left: None,
             in_step: false,
@@ -65,6 +68,7 @@ impl Pace {
         let (since, before) = self.since;
         let passed = now.saturating_duration_since(since).as_micros().max(1);
         let percent = (busy.saturating_sub(before).as_micros() * 100 / passed) as u32;
+        self.percent = percent;
         self.since = (now, busy);
         let share = |from, full| (percent.clamp(from, full) - from, full - from);
         let (part, whole) = share(TICK_FROM, TICK_FULL);
@@ -93,6 +97,10 @@ impl Pace {
         let rest = until.and_then(|until| until.checked_duration_since(now)).filter(|rest| !rest.is_zero());
         self.rested = rest.is_some() && !self.tick.is_zero();
         rest.filter(|_| self.rested)
+    }
+
+    pub(crate) fn busy_percent(&self) -> u32 {
+        self.percent
     }
 
     pub(crate) fn tick(&self) -> Duration {

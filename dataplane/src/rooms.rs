@@ -13,6 +13,7 @@ use crate::door::Door;
 use crate::egress::Egress;
 use crate::id::{ParticipantId, Path, RoomId, Ssrc};
 use crate::link::{Command, Event, Refusal};
+use crate::relief::Relief;
 use crate::sfu::batch::Batch;
 use crate::sfu::doorman::Note;
 use crate::sfu::participant::{Participant, Seat, Seeds};
@@ -36,6 +37,7 @@ pub(crate) struct Rooms {
     pub(crate) events: VecDeque<Event>,
     /// Set by the worker according to its load.
     pub(crate) padding_percent: u8,
+    pub(crate) relief: Relief,
     /// Somebody has gone since the last [`Rooms::wipe`].
     has_left: bool,
     batch: Batch,
@@ -61,6 +63,7 @@ impl Rooms {
             counters: Counters::default(),
             events: VecDeque::with_capacity(limits.events_max.min(1024)),
             padding_percent: 0,
+            relief: Relief::new(),
             has_left: false,
             batch: Batch::new(),
             door,
@@ -197,10 +200,19 @@ impl Rooms {
                     limits: &self.limits,
                     batch: &mut self.batch,
                     padding_percent: self.padding_percent,
+                    relief: self.relief,
                 };
                 room.on_tick(&mut turn);
             }
             flush(egress);
+        }
+    }
+
+    /// All pictures stop; those that the core carries begin again when the rooms next divide it.
+    pub(crate) fn stop_pictures(&mut self, now: Instant) {
+        self.relief.halve();
+        for (_, room) in self.rooms.iter_mut() {
+            room.stop_pictures(now, &mut self.events);
         }
     }
 
@@ -228,6 +240,7 @@ impl Rooms {
                     limits: &self.limits,
                     batch: &mut self.batch,
                     padding_percent: self.padding_percent,
+                    relief: self.relief,
                 };
                 room.fan_out(start..end, &mut turn, &mut flush);
             }
@@ -345,6 +358,7 @@ impl Rooms {
             limits: &self.limits,
             batch: &mut self.batch,
             padding_percent: self.padding_percent,
+            relief: self.relief,
         };
         work(room, seat.participant, &mut turn)
     }

@@ -21,6 +21,8 @@ pub struct SimDataPlane {
     worker: Worker,
     commands: Sender<Box<Command>>,
     events: Receiver<(WorkerId, Box<Event>)>,
+    network: SimNetwork,
+    port: u16,
     fingerprint: [u8; 32],
     generation: u16,
 }
@@ -42,7 +44,15 @@ impl SimDataPlane {
             command_receiver,
             event_sender,
         );
-        SimDataPlane { worker, commands, events, fingerprint, generation: config.generation }
+        SimDataPlane {
+            worker,
+            commands,
+            events,
+            network: network.clone(),
+            port: config.port,
+            fingerprint,
+            generation: config.generation,
+        }
     }
 
     pub fn send(&self, command: Command) -> Result<(), Busy> {
@@ -53,13 +63,15 @@ impl SimDataPlane {
         self.events.try_recv().ok().map(|(_, event)| *event)
     }
 
-    /// Processes everything due at the network's time.
+    /// Processes everything due at the network's time, unless the core is still at work; see [`SimNetwork::set_cost`].
     pub fn turn(&mut self) {
-        self.worker.turn();
+        if self.network.free_at(self.port).is_none() {
+            self.worker.turn();
+        }
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.worker.next_timeout()
+        self.network.free_at(self.port).or_else(|| self.worker.next_timeout())
     }
 
     pub fn fingerprint(&self) -> [u8; 32] {

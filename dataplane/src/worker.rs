@@ -31,6 +31,8 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before events are offered again to a control plane that takes none: no core spins for it.
 const EVENTS_RETRY: Duration = Duration::from_millis(10);
+/// Work in a row without having taken all that had arrived: sound that came meanwhile is about as late.
+const BEHIND_MAX: Duration = Duration::from_millis(40);
 /// Least time between two wipes, however many leave: one takes up to a millisecond.
 const WIPE_INTERVAL: Duration = Duration::from_secs(1);
 /// Waits that may fail in a row. Past that the socket or the ring is lost, and a worker that only spins would look
@@ -47,6 +49,8 @@ pub(crate) struct Worker {
     events: Sender<(WorkerId, Box<Event>)>,
     blocks_min: usize,
     pace: Pace,
+    /// How busy the worker had been when it last had taken all that had arrived, while that is not so.
+    behind_since: Option<Duration>,
     wiped_at: Instant,
     /// Datagrams received by then.
     wiped_in: u64,
@@ -83,6 +87,7 @@ impl Worker {
             blocks_min,
             pace: Pace::new(epoch, &limits),
             reported: (epoch, Duration::ZERO),
+            behind_since: None,
             wiped_at: epoch,
             wiped_in: 0,
         }
@@ -115,8 +120,12 @@ impl Worker {
         let now = self.net.now();
         self.rooms.counters.turns += 1;
         self.look_at_load(now);
+        let mut drained = false;
         for _ in 0..DATAGRAMS_PER_TURN_MAX {
-            let Some(datagram) = self.net.next_datagram() else { break };
+            let Some(datagram) = self.net.next_datagram() else {
+                drained = self.net.is_drained();
+                break;
+            };
             self.rooms.on_datagram(now, &datagram.path, datagram.bytes, &mut self.egress);
             if self.egress.free_blocks() < self.blocks_min {
                 flush(&mut self.net, &mut self.egress);
@@ -128,6 +137,7 @@ impl Worker {
         if self.batch_due().is_some_and(|at| at <= now) {
             self.fan_out(now);
         }
+        self.look_at_backlog(now, drained);
         self.rooms.on_words(now, &mut self.egress);
         for _ in 0..COMMANDS_PER_TURN_MAX {
             match self.commands.try_recv().map(|command| *command) {
@@ -176,6 +186,8 @@ impl Worker {
         let busy = self.net.busy();
         self.pace.on_busy(now, busy);
         self.rooms.padding_percent = self.pace.padding_percent();
+        self.rooms.relief.on_busy(self.pace.busy_percent());
+        self.rooms.counters.relief_permille = self.rooms.relief.permille().into();
         self.rooms.counters.busy = busy;
         self.rooms.counters.tick_us = self.pace.tick().as_micros() as u64;
         let (since, before) = self.reported;
@@ -184,6 +196,22 @@ impl Worker {
             let busy_percent = (100.0 * (busy - before).as_secs_f64() / passed.as_secs_f64()).round() as u8;
             self.rooms.events.push_back(Event::Load { busy_percent });
             self.reported = (now, busy);
+        }
+    }
+
+    /// When the worker has been behind what arrives for as much work as nobody should wait for, pictures stop at once: what
+    /// waits in the socket is sound as well.
+    fn look_at_backlog(&mut self, now: Instant, drained: bool) {
+        if drained {
+            self.behind_since = None;
+            return;
+        }
+        // Processor time, so that a core that was taken away for a moment counts for nothing.
+        let busy = self.net.busy();
+        let since = *self.behind_since.get_or_insert(busy);
+        if busy - since >= BEHIND_MAX {
+            self.rooms.stop_pictures(now);
+            self.behind_since = Some(busy);
         }
     }
 

@@ -322,6 +322,14 @@ impl World {
         }
     }
 
+    /// From now on the server's core takes so long for each datagram that comes or goes, and no more than `inbox_max` wait
+    /// for it. Simulated network only.
+    pub fn set_cost(&mut self, cost: Duration, inbox_max: usize) {
+        if let Plane::Sim { network, .. } = &self.plane {
+            network.set_cost(self.server.port(), cost, inbox_max);
+        }
+    }
+
     /// How long each datagram waited before the bottleneck of a client's line, since the last call.
     pub fn take_waits(&mut self, who: Who, direction: Direction) -> Vec<Wait> {
         match &self.ports[who] {

@@ -205,12 +205,22 @@ impl Net {
         }
     }
 
-    /// Processor time that the calling thread has used, the kernel's work for it included; none in the simulation.
+    /// Whether [`Net::next_datagram`], which had nothing more to give, has given everything.
+    pub fn is_drained(&self) -> bool {
+        match self {
+            Net::Uring(_) | Net::Mio(_) => true,
+            #[cfg(feature = "sim")]
+            Net::Sim(net) => net.is_drained(),
+        }
+    }
+
+    /// Processor time that the calling thread has used, the kernel's work for it included; in the simulation what
+    /// [`sim::SimNetwork::set_cost`] makes of it.
     pub fn busy(&self) -> Duration {
         match self {
             Net::Uring(_) | Net::Mio(_) => affinity::processor_time(),
             #[cfg(feature = "sim")]
-            Net::Sim(_) => Duration::ZERO,
+            Net::Sim(net) => net.busy(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::line::{Counts, Line, Script, Shape, Wait};
 use super::wake::Waker;
@@ -61,7 +61,20 @@ struct State {
     clients: Vec<Client>,
     /// Which client has this address.
     addresses: HashMap<SocketAddr, usize>,
-    servers: HashMap<u16, VecDeque<(Path, Vec<u8>)>>,
+    servers: HashMap<u16, Host>,
+}
+
+/// A worker's core and socket.
+#[derive(Default)]
+struct Host {
+    inbox: VecDeque<(Path, Vec<u8>)>,
+    /// Processor time of each datagram that comes or goes.
+    cost: Duration,
+    /// Datagrams beyond it find no place in the socket's buffer.
+    inbox_max: Option<usize>,
+    /// The core is at work until then, and takes nothing.
+    free_at: Option<Instant>,
+    busy: Duration,
 }
 
 struct Client {
@@ -78,6 +91,9 @@ struct Parcel {
     to: SocketAddr,
     bytes: Vec<u8>,
 }
+
+/// So much work is taken at once by a core that needs time for it.
+const TURN_MAX: Duration = Duration::from_millis(5);
 
 /// Source of what a server sends without saying from which of its addresses.
 const SERVER_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -103,11 +119,25 @@ impl SimNetwork {
     /// # Panics
     /// When the port is taken.
     pub fn server(&self, port: u16) -> Net {
-        let taken = self.state.borrow_mut().servers.insert(port, VecDeque::new());
+        let taken = self.state.borrow_mut().servers.insert(port, Host::default());
         assert!(taken.is_none(), "port {port} has a server");
         let waker = Waker::new().expect("a test process may make an eventfd");
         let counters = IoCounters::default();
         Net::Sim(Box::new(SimNet { network: self.clone(), port, waker, current: Vec::new(), counters }))
+    }
+
+    /// From now on each datagram that comes to or goes from the server at `port` takes its core so long, and no more than
+    /// `inbox_max` wait there.
+    pub fn set_cost(&self, port: u16, cost: Duration, inbox_max: usize) {
+        let mut state = self.state.borrow_mut();
+        let host = state.servers.entry(port).or_default();
+        (host.cost, host.inbox_max) = (cost, Some(inbox_max));
+    }
+
+    /// Until when the core of the server at `port` is at work.
+    pub fn free_at(&self, port: u16) -> Option<Instant> {
+        let state = self.state.borrow();
+        state.servers.get(&port)?.free_at.filter(|at| *at > state.now)
     }
 
     /// A client with this address.
@@ -223,7 +253,15 @@ impl SimNet {
 
     pub(super) fn next_datagram(&mut self) -> Option<Datagram<'_>> {
         loop {
-            let (path, bytes) = self.network.state.borrow_mut().servers.get_mut(&self.port)?.pop_front()?;
+            let mut state = self.network.state.borrow_mut();
+            let now = state.now;
+            let host = state.servers.get_mut(&self.port)?;
+            if host.free_at.is_some_and(|at| at > now + TURN_MAX) {
+                return None;
+            }
+            let (path, bytes) = host.inbox.pop_front()?;
+            host.work(now, 1);
+            drop(state);
             if bytes.len() > DATAGRAM_BYTES_MAX {
                 self.counters.truncated += 1;
                 continue;
@@ -245,6 +283,10 @@ impl SimNet {
                     state.send(client, Direction::Down, &Parcel { from, to: remote, bytes: packet.to_vec() });
                 }
             }
+            let now = state.now;
+            if let Some(host) = state.servers.get_mut(&self.port) {
+                host.work(now, departure.segments() as u32);
+            }
             self.counters.sent(departure.segments() as u64, departure.len);
             egress.release(departure);
         }
@@ -262,8 +304,26 @@ impl SimNet {
         self.network.now()
     }
 
+    pub(super) fn is_drained(&self) -> bool {
+        self.network.state.borrow().servers.get(&self.port).is_none_or(|host| host.inbox.is_empty())
+    }
+
+    pub(super) fn busy(&self) -> Duration {
+        self.network.state.borrow().servers.get(&self.port).map_or(Duration::ZERO, |host| host.busy)
+    }
+
     pub(super) fn counters(&self) -> IoCounters {
         self.counters
+    }
+}
+
+impl Host {
+    fn work(&mut self, now: Instant, datagrams: u32) {
+        let work = self.cost * datagrams;
+        if !work.is_zero() {
+            self.free_at = Some(self.free_at.filter(|at| *at > now).unwrap_or(now) + work);
+            self.busy += work;
+        }
     }
 }
 
@@ -299,8 +359,10 @@ impl State {
             let Parcel { from, to, bytes } = first.remove();
             if let Some(&client) = self.addresses.get(&to) {
                 self.clients[client].inbox.push_back((bytes, from));
-            } else if let Some(inbox) = self.servers.get_mut(&to.port()) {
-                inbox.push_back((Path { remote: from, local: Some(to.ip()) }, bytes));
+            } else if let Some(host) = self.servers.get_mut(&to.port())
+                && host.inbox_max.is_none_or(|max| host.inbox.len() < max)
+            {
+                host.inbox.push_back((Path { remote: from, local: Some(to.ip()) }, bytes));
             }
         }
     }

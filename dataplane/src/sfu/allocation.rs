@@ -109,6 +109,10 @@ impl Demand {
         true
     }
 
+    fn importance(&self) -> (Weight, bool, Reverse<u16>, usize) {
+        (self.weight, !self.speaks, Reverse(self.height), self.slot)
+    }
+
     fn price(&self, rung: usize) -> u64 {
         let bps = self.ladder.rungs[rung].bps;
         if self.held.is_some_and(|held| rung <= held) { bps } else { bps * RISE_PERCENT / 100 }
@@ -133,6 +137,22 @@ pub(crate) fn wants(wished_bps: u64) -> u64 {
     wished_bps * WANTS_PERCENT / 100
 }
 
+/// What all pictures of a receiver come to, and the smallest layer of the most important one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Worth {
+    pub(crate) all_bps: u64,
+    pub(crate) first_bps: u64,
+}
+
+pub(crate) fn worth(demands: &[Demand]) -> Worth {
+    let highest = demands.iter().filter_map(|demand| demand.ladder.rungs().last());
+    let first = demands.iter().min_by_key(|demand| demand.importance());
+    Worth {
+        all_bps: highest.map(|rung| rung.bps).sum(),
+        first_bps: first.filter(|demand| !demand.ladder.is_empty()).map_or(0, |demand| demand.price(0)),
+    }
+}
+
 /// Decides what everybody gets of `budget_bps`, from what they have: `granted` of each demand. They are put in order of
 /// importance. Without a budget everybody gets everything.
 pub(crate) fn divide(now: Instant, budget_bps: Option<u64>, demands: &mut [Demand], patience: &mut Patience) {
@@ -142,7 +162,7 @@ pub(crate) fn divide(now: Instant, budget_bps: Option<u64>, demands: &mut [Deman
         demands.iter_mut().for_each(|demand| demand.granted = demand.ladder.len.checked_sub(1));
         return;
     };
-    demands.sort_unstable_by_key(|d| (d.weight, !d.speaks, Reverse(d.height), d.slot));
+    demands.sort_unstable_by_key(Demand::importance);
     share_out(budget_bps, demands);
     let held_bps = demands.iter().map(Demand::held_bps).sum::<u64>();
     let is_carried = held_bps <= budget_bps * SLACK_PERCENT / 100;
@@ -232,6 +252,13 @@ mod tests {
         ] {
             assert_eq!(granted(kbps, demands), expected, "{kbps} kbit/s for {demands:?}");
         }
+    }
+
+    #[test]
+    fn what_pictures_are_worth() {
+        let demands = [demand(0, Small, SIMULCAST), demand(1, Screen, &[1500, 2500])];
+        assert_eq!(worth(&demands), Worth { all_bps: 4_200_000, first_bps: 1_725_000 });
+        assert_eq!(worth(&[]), Worth { all_bps: 0, first_bps: 0 });
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::egress::Egress;
 use crate::id::{ParticipantId, RoomId, SeqNo, SlotIndex};
 use crate::link::{Event, MediaSpec, Refusal};
+use crate::relief::Relief;
 use crate::sfu::allocation::Demand;
 use crate::sfu::batch::Batch;
 use crate::sfu::clock;
@@ -51,6 +52,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) batch: &'a mut Batch,
     /// Bytes of padding that may be added to what a receiver gets.
     pub(crate) padding_percent: u8,
+    /// What the core leaves of the receivers' pictures.
+    pub(crate) relief: Relief,
 }
 
 impl Turn<'_> {

@@ -7,6 +7,7 @@
 mod crowd;
 mod lines;
 mod meter;
+mod overload;
 mod shared;
 
 use saal_tests::world::{Backend, World};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::id::{MediaKind, ParticipantId, RoomId, SlotIndex, SourceKind};
 use crate::link::{Event, Wish};
-use crate::sfu::allocation::{self, Demand};
+use crate::sfu::allocation::{self, Demand, Worth};
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
 use crate::sfu::room::{Room, Turn};
@@ -106,18 +106,38 @@ impl Room {
         }
     }
 
-    /// Gives every video slot the layer that fits its wish and its receiver's line, or pauses it; asks for keyframes where a
+    /// Pauses every video slot until layers are chosen again.
+    pub(crate) fn stop_pictures(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        self.chosen = Some(now);
+        for (_, participant) in self.participants.iter_mut() {
+            for (index, slot) in participant.slots.iter_mut().enumerate() {
+                let Some(source) = slot.wish.and(slot.source).and_then(|source| self.sources.find(source))
+                else {
+                    continue;
+                };
+                if slot.starve(now) {
+                    events.push_back(paused(self.id, participant.id, index, source));
+                }
+            }
+        }
+    }
+
+    /// Gives every video slot the layer that fits its wish, its receiver's line and the core, or pauses it; asks for keyframes where a
     /// slot waits, and tells publishers which layers are wanted.
     pub(super) fn choose_layers(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
+        let (now, relief) = (turn.now, turn.relief);
         let events = &mut *turn.events;
         let Room { id: room, participants, sources, speakers, demands, .. } = self;
-        for (_, participant) in participants.iter_mut() {
+        let count = participants.len();
+        for (place, (_, participant)) in participants.iter_mut().enumerate() {
             let estimate_bps = participant.estimate_bps();
             let wished_bps = demand(participant, estimate_bps, now, sources, speakers, demands);
             let audio_bps = participant.audio_bps(sources);
             participant.wants(allocation::wants(wished_bps + audio_bps));
-            let budget_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps));
+            let line_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps));
+            let Worth { all_bps, first_bps } = allocation::worth(demands);
+            let core_bps = relief.bound_bps(all_bps, first_bps, place, count);
+            let budget_bps = line_bps.into_iter().chain(core_bps).min();
             allocation::divide(now, budget_bps, demands, &mut participant.patience);
             for demand in &*demands {
                 let Some(slot) = participant.slots.get_mut(demand.slot) else { continue };
@@ -126,20 +146,15 @@ impl Room {
                     Some(rung) => {
                         slot.share = Share::Granted;
                         slot.target = demand.ladder.rungs()[rung].layer;
-                        let will_open = slot.begins() && source.layers[slot.target].has_opening(now);
+                        let will_open =
+                            relief.is_whole() && slot.begins() && source.layers[slot.target].has_opening(now);
                         if slot.waits_for_keyframe(source) && !will_open {
                             source.layers[slot.target].keyframe.want();
                         }
                     }
                     None => {
                         if slot.starve(now) {
-                            events.push_back(Event::SlotShows {
-                                room: *room,
-                                participant: participant.id,
-                                slot: SlotIndex(demand.slot as u16),
-                                source: Some((source.owner_id, source.kind)),
-                                paused: true,
-                            });
+                            events.push_back(paused(*room, participant.id, demand.slot, source));
                         }
                     }
                 }
@@ -262,6 +277,12 @@ fn demand(
         participant.patience.skip();
     }
     wished_bps
+}
+
+/// The slot is still its source's.
+fn paused(room: RoomId, participant: ParticipantId, slot: usize, source: &Source) -> Event {
+    let (slot, source) = (SlotIndex(slot as u16), Some((source.owner_id, source.kind)));
+    Event::SlotShows { room, participant, slot, source, paused: true }
 }
 
 /// Who is in a slot already stays in it.

@@ -28,7 +28,8 @@ pub(super) fn open(
     to: &mut Sender<'_>,
     turn: &mut Turn<'_>,
 ) {
-    if live.layer > slot.target {
+    // A core that has too much to do sends nobody the past.
+    if live.layer > slot.target || !turn.relief.is_whole() {
         return;
     }
     let Some(layer) = source.layers.get(live.layer).filter(|layer| layer.epoch == live.epoch) else { return };
