@@ -199,7 +199,7 @@ impl Rig {
             limits: &self.limits,
             batch: &mut self.batch,
             padding_percent: self.padding_percent,
-            relief: crate::relief::Relief::new(),
+            relief: Relief::new(),
         };
         work(&mut self.room, &mut turn)
     }
