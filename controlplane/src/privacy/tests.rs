@@ -31,6 +31,7 @@ const NOT_PERSONAL: &[Held] = &[
             "counters",
             "events",
             "padding_percent",
+            "relief",
             "has_left",
             "door",
             "limits",

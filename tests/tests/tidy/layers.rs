@@ -3,21 +3,22 @@
 use crate::source::{Source, has_word, line_of, positions_of_word, rust};
 
 /// What a room of the data plane may use of the others; `lib` and `worker` join them and may use everything.
-const DATAPLANE: [(&str, &[&str]); 14] = [
+const DATAPLANE: [(&str, &[&str]); 15] = [
     ("id", &[]),
     ("counters", &[]),
     ("probe", &[]),
+    ("relief", &[]),
     ("remains", &[]),
     ("wire", &["id"]),
     ("egress", &["id"]),
     ("io", &["id", "config", "counters", "egress"]),
     // The specifications that sfu is given are part of the words between the planes.
-    ("sfu", &["id", "config", "counters", "egress", "wire", "link"]),
+    ("sfu", &["id", "config", "counters", "egress", "wire", "link", "relief"]),
     ("link", &["id", "counters", "io::IoCounters", "sfu::ice", "sfu::transport", "wire::ext"]),
     ("config", &["id", "io::IoChoice"]),
     ("door", &["counters", "io::Waker", "io::memory", "io::yield_to_media", "sfu"]),
     ("pace", &["config"]),
-    ("rooms", &["id", "config", "counters", "door", "egress", "wire", "link", "sfu"]),
+    ("rooms", &["id", "config", "counters", "door", "egress", "wire", "link", "relief", "sfu"]),
     // The data plane on the simulated network is a second `lib`.
     (
         "sim",
