@@ -509,7 +509,7 @@ impl Slot {
     }
 
     /// The extensions of a packet that has no others than every packet has.
-    fn prepare(&mut self, packet: &Item<'_>, to: &mut Sender<'_>) -> Option<Prepared> {
+    fn prepare(&mut self, packet: &Item<'_>, to: &Sender<'_>) -> Option<Prepared> {
         let ExtensionIds { mid, abs_send_time, transport_cc, audio_level, dependency_descriptor, .. } =
             *to.extensions;
         if dependency_descriptor.is_some() && packet.descriptor.is_some() {
@@ -529,7 +529,7 @@ impl Slot {
         Some(*prepared)
     }
 
-    fn push_extensions(&self, extensions: &mut Extensions, to: &mut Sender<'_>) {
+    fn push_extensions(&self, extensions: &mut Extensions, to: &Sender<'_>) {
         if let Some(id) = to.extensions.mid {
             extensions.push(id, self.spec.mid.as_bytes());
         }

@@ -52,7 +52,7 @@ fn whoever_joins_in_a_storm_sees_a_picture_within_a_second_and_publishers_are_le
                     let publisher = world.id(*from);
                     let slot =
                         world.clients[*who].slots.iter().find(|slot| slot.count(publisher, Camera) > 0);
-                    if let Some(at) = slot.and_then(|slot| first_picture(slot)) {
+                    if let Some(at) = slot.and_then(first_picture) {
                         seen.entry((*who, nth)).or_insert(at.saturating_duration_since(came[who]));
                     }
                 }

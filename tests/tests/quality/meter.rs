@@ -156,6 +156,7 @@ pub(crate) fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
 }
 
 /// A figure of the table.
+#[expect(clippy::print_stdout, reason = "the table is made of what these tests print")]
 pub(crate) fn tell(line: &str, seed: u64, figures: &str) {
     println!("{line} (seed {seed}): {figures}");
 }

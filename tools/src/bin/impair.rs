@@ -202,6 +202,7 @@ impl Proxy {
     }
 
     /// Waits are kept by the lines until somebody takes them, so they are taken whether or not they are printed.
+    #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
     fn report(&mut self, now: Instant) {
         let seconds = now.duration_since(self.reported).as_secs_f64();
         self.reported = now;

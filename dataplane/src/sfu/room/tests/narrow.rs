@@ -40,9 +40,9 @@ impl Rig {
 
     /// What the viewer was told: which slot, and whether it is paused.
     fn told(&mut self) -> Vec<(u16, bool)> {
-        let told = self.events.drain(..).filter_map(|event| match event {
-            Event::SlotShows { slot, source: Some(_), paused, .. } => Some((slot.0, paused)),
-            _ => None,
+        let told = self.events.drain(..).filter_map(|event| {
+            let Event::SlotShows { slot, source: Some(_), paused, .. } = event else { return None };
+            Some((slot.0, paused))
         });
         told.collect()
     }

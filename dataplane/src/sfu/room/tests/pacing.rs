@@ -138,11 +138,9 @@ fn feedback_makes_an_estimate_and_the_person_is_told() {
     let told: Vec<_> = rig
         .events
         .iter()
-        .filter_map(|event| match event {
-            Event::Quality { participant, quality, .. } => {
-                Some((participant.0, quality.estimate_bps.is_some()))
-            }
-            _ => None,
+        .filter_map(|event| {
+            let Event::Quality { participant, quality, .. } = event else { return None };
+            Some((participant.0, quality.estimate_bps.is_some()))
         })
         .collect();
     assert!(rig.room.participants.find(key).unwrap().estimate_bps().is_some());
