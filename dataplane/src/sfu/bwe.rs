@@ -47,6 +47,8 @@ const BPS_MAX: f64 = 200e6;
 const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(100);
 /// Without any feedback for this long the line is taken for broken, and the estimate halves.
 const SILENCE_US: u64 = 1_000_000;
+/// So long after the first halving, without a word since, the line is taken for another when it comes back.
+const BROKEN_US: u64 = 2_000_000;
 /// After an overuse the line is left alone for this long before it is probed again.
 const CALM_US: u64 = 1_500_000;
 /// Feedback may queue so long on the line in the mean; more in flight than this beyond the round trip is a queue that grows
@@ -81,6 +83,10 @@ pub(crate) struct Downstream {
     was_exceeded: bool,
     began_us: Option<u64>,
     is_silent: bool,
+    /// Feedback has come, if on the line before this one.
+    has_told: bool,
+    /// Since when packets that are under way are answered by nothing.
+    broken_us: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -113,6 +119,14 @@ const RETRY_US: u64 = 15_000_000;
 const WANTS_BPS: u64 = 3_000_000;
 
 impl Downstream {
+    /// As at the beginning, but for the numbers, which go on, and what is wanted.
+    pub(crate) fn restart(&mut self) {
+        let mut sent = std::mem::take(&mut self.sent);
+        sent.forget();
+        let (wants_bps, has_told) = (self.wants_bps, self.has_told);
+        *self = Downstream { sent, wants_bps, has_told, ..Downstream::default() };
+    }
+
     /// The transport-wide number of the next packet.
     pub(crate) fn next_seq(&self) -> u16 {
         self.sent.next_seq()
@@ -139,7 +153,7 @@ impl Downstream {
         statuses: &mut usize,
         round_trip: Option<Duration>,
     ) -> bool {
-        let Downstream { sent, estimator, limit_bps, window, was_exceeded, .. } = self;
+        let Downstream { sent, estimator, limit_bps, window, was_exceeded, has_told, broken_us, .. } = self;
         let mut newest_us = None;
         for (seq, arrival) in feedback {
             let Some(left) = statuses.checked_sub(1) else { break };
@@ -162,6 +176,7 @@ impl Downstream {
             }
         }
         let (Some(estimator), Some(newest_us)) = (estimator, newest_us) else { return false };
+        (*has_told, *broken_us) = (true, None);
         let before = estimator.estimate_bps;
         let is_congested = std::mem::take(was_exceeded) || sent.in_flight() > estimator.window_bytes();
         let round_trip = round_trip.unwrap_or(ROUND_TRIP_UNKNOWN);
@@ -175,8 +190,13 @@ impl Downstream {
     pub(crate) fn on_tick(&mut self, now_us: u64, can_probe: impl FnOnce() -> bool) {
         let wants_bps = self.wants_bps.unwrap_or(WANTS_BPS) as f64;
         let in_flight = self.sent.in_flight();
-        self.is_silent =
-            self.estimator.is_none() && self.began_us.is_some_and(|at| now_us > at + PATIENCE_US);
+        self.is_silent = self.estimator.is_none()
+            && !self.has_told
+            && self.began_us.is_some_and(|at| now_us > at + PATIENCE_US);
+        if self.broken_us.is_some_and(|at| now_us > at + BROKEN_US) {
+            // What was there before says nothing of what comes after, and only media that leaves can tell that it has come.
+            self.restart();
+        }
         let Some(estimator) = &mut self.estimator else { return };
         if in_flight > 0 && now_us > estimator.heard_us + SILENCE_US {
             estimator.heard_us = now_us;
@@ -184,9 +204,12 @@ impl Downstream {
             estimator.aimd.halve(now_us, BPS_MIN);
             estimator.judge();
             self.limit_bps = estimator.limit_bps();
+            // What is so old will hardly be told of, and while it counted nothing would leave that could be.
+            self.sent.give_up();
+            self.broken_us.get_or_insert(now_us);
         }
-        let calm =
-            estimator.over_us.is_none_or(|at| now_us > at + CALM_US) && in_flight <= estimator.window_bytes();
+        let calm = estimator.over_us.is_none_or(|at| now_us > at + CALM_US)
+            && self.sent.in_flight() <= estimator.window_bytes();
         if calm && estimator.probes.is_due(now_us, estimator.estimate_bps, wants_bps) && can_probe() {
             estimator.probes.begin(now_us, estimator.estimate_bps, wants_bps);
             self.cluster = estimator.probes.id();

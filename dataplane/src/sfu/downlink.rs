@@ -17,6 +17,8 @@ pub(crate) struct Downlink {
     /// The receiver negotiated transport-wide sequence numbers, and retransmissions, which probes are.
     is_numbered: bool,
     is_probeable: bool,
+    /// How often the receiver has moved to another path.
+    moves: u32,
     /// It has told of arrivals.
     has_told: bool,
     /// How many more arrivals may be read at this moment, and since when there are so many.
@@ -52,6 +54,15 @@ impl Downlink {
         self.is_probeable = is_probeable;
         // Held packets name slots that may be others from here on.
         self.pacer.clear();
+    }
+
+    /// Another path is another line: nothing that was learned of the one before counts.
+    pub(crate) fn on_moves(&mut self, moves: u32) {
+        if std::mem::replace(&mut self.moves, moves) != moves {
+            self.downstream.restart();
+            self.remb_bps = None;
+            self.round_trip = None;
+        }
     }
 
     /// The transport-wide sequence number of the next packet (draft-holmer-rmcat-transport-wide-cc-extensions-01 §2).

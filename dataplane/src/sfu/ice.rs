@@ -77,6 +77,8 @@ pub(super) struct Ice {
     next: Option<Box<Local>>,
     paths: Vec<Known>,
     nominated: Option<Path>,
+    /// How often that has become another.
+    moves: u32,
     /// Serves until something is nominated.
     provisional: Option<Path>,
     last_check: Option<Instant>,
@@ -117,6 +119,7 @@ impl Ice {
             next: None,
             paths: Vec::with_capacity(PATHS_MAX),
             nominated: None,
+            moves: 0,
             provisional: None,
             last_check: None,
             consent,
@@ -159,7 +162,9 @@ impl Ice {
             return Ok(checked);
         }
         if message.use_candidate {
-            self.nominated = Some(*path);
+            if self.nominated.replace(*path).is_some_and(|before| before != *path) {
+                self.moves += 1;
+            }
         }
         self.provisional.get_or_insert(*path);
         Ok(checked)
@@ -250,6 +255,11 @@ impl Ice {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let checks = self.paths.iter().map(|known| known.checked_at).chain(self.last_check);
         checks.min().map(|at| at + self.consent)
+    }
+
+    /// How often the client has nominated another path.
+    pub(super) fn moves(&self) -> u32 {
+        self.moves
     }
 
     /// Where to send to.

@@ -310,6 +310,11 @@ impl Transport {
         self.ice.selected()
     }
 
+    /// How often the client has nominated another path.
+    pub(crate) fn moves(&self) -> u32 {
+        self.ice.moves()
+    }
+
     pub fn is_connected(&self) -> bool {
         self.srtp.is_some()
     }

@@ -64,6 +64,11 @@ impl SentPackets {
         self.next as u16
     }
 
+    /// Nothing that has left is in flight or will be told of.
+    pub(crate) fn forget(&mut self) {
+        *self = SentPackets { next: self.next, settled: self.next, ..SentPackets::default() };
+    }
+
     pub(crate) fn on_sent(&mut self, now_us: u64, bytes: usize, cluster: u8) {
         if self.places.is_empty() {
             self.places = vec![Place::EMPTY; LEN_MIN];
@@ -124,6 +129,11 @@ impl SentPackets {
         self.in_flight
     }
 
+    /// What has left is not in flight any more, though the receiver may still tell of it.
+    pub(crate) fn give_up(&mut self) {
+        self.settle(self.next);
+    }
+
     fn settle(&mut self, through: u64) {
         while self.settled <= through && self.settled < self.next {
             let bytes = self.places[self.place(self.settled)].bytes;
@@ -174,6 +184,21 @@ mod tests {
         assert_eq!(sent.on_status(9000, 1, true), told(1, 1000, News::Late));
         assert_eq!(sent.on_status(9000, 1, false), None);
         assert_eq!(sent.on_status(9000, 4, true), None, "it has not left");
+    }
+
+    #[test]
+    fn on_another_path_nothing_of_the_one_before_is_in_flight_and_the_numbers_go_on() {
+        let mut sent = SentPackets::default();
+        for nth in 0..300_u64 {
+            sent.on_sent(nth * 1000, 100, 0);
+        }
+        sent.forget();
+        assert_eq!((sent.next_seq(), sent.in_flight(), sent.settled()), (300, 0, 300));
+        assert_eq!(sent.on_status(400_000, 299, true), None);
+        sent.on_sent(400_000, 100, 0);
+        assert_eq!(sent.on_status(500_000, 299, true), None, "it left on the path before");
+        assert_eq!(sent.on_status(500_000, 300, true).map(|told| told.news), Some(News::Arrived));
+        assert_eq!(sent.in_flight(), 0);
     }
 
     #[test]

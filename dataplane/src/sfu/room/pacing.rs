@@ -89,6 +89,7 @@ impl Room {
         let Room { participants, paced, .. } = self;
         for (key, participant) in participants.iter_mut() {
             let slots = &participant.slots;
+            participant.downlink.on_moves(participant.transport.moves());
             participant.downlink.on_tick(clock, || slots.iter().any(Slot::can_probe));
             if participant.downlink.is_probing() && !paced.contains(&key) {
                 paced.push(key);
