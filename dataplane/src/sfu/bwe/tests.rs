@@ -270,13 +270,16 @@ fn a_jittery_line_is_no_narrow_one() {
 }
 
 #[test]
-fn a_receiver_that_falls_silent_loses_its_estimate_step_by_step_and_gets_it_back() {
+fn a_receiver_that_falls_silent_loses_its_estimate_step_by_step_and_begins_anew() {
     let mut line = Line::new(1, 10e6);
     line.run(5.0);
     let before = line.estimate();
     line.is_deaf = true;
-    line.run(4.0);
-    assert!(line.estimate() < before / 7.0, "{}", line.estimate());
+    line.run(2.5);
+    assert!(line.estimate() < before / 3.5, "{}", line.estimate());
+    line.run(10.0);
+    assert_eq!(line.downstream.estimate_bps(), None);
+    assert_eq!(line.downstream.assumed_bps(), Some(START_BPS as u64), "however long it says nothing");
     line.is_deaf = false;
     line.run(12.0);
     assert!(line.estimate() > 2.5e6, "{}", line.estimate());
