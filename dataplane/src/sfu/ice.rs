@@ -161,10 +161,8 @@ impl Ice {
             checked.refusal = Some(Refusal::RoleConflict);
             return Ok(checked);
         }
-        if message.use_candidate {
-            if self.nominated.replace(*path).is_some_and(|before| before != *path) {
-                self.moves += 1;
-            }
+        if message.use_candidate && self.nominated.replace(*path).is_some_and(|before| before != *path) {
+            self.moves += 1;
         }
         self.provisional.get_or_insert(*path);
         Ok(checked)
