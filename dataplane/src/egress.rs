@@ -150,11 +150,19 @@ impl Egress {
 
     /// Overwrites what the free blocks still hold of trains that have left, and whom they went to.
     pub fn wipe(&mut self) {
-        for &index in &self.free {
-            let block = &mut self.blocks[index as usize];
-            let start = index as usize * self.block_bytes;
-            self.bytes[start..start + block.used].fill(0);
-            *block = Block::new();
+        // A place keeps the bytes that the value before it used and this one does not (an IPv6 address behind an IPv4 one), so
+        // that all are made anew, in memory that is freed and overwritten as a whole.
+        let mut blocks: Vec<Block> = self.blocks.iter().map(|_| Block::new()).collect();
+        std::mem::swap(&mut blocks, &mut self.blocks);
+        let mut is_free = vec![false; blocks.len()];
+        self.free.iter().for_each(|&index| is_free[index as usize] = true);
+        for (index, (block, is_free)) in blocks.into_iter().zip(is_free).enumerate() {
+            if is_free {
+                let start = index * self.block_bytes;
+                self.bytes[start..start + block.used].fill(0);
+            } else {
+                self.blocks[index] = block;
+            }
         }
     }
 
