@@ -127,6 +127,11 @@ impl Downstream {
         *self = Downstream { sent, wants_bps, has_told, ..Downstream::default() };
     }
 
+    /// Whether the receiver has told of arrivals, on whichever line.
+    pub(crate) fn has_told(&self) -> bool {
+        self.has_told
+    }
+
     /// The transport-wide number of the next packet.
     pub(crate) fn next_seq(&self) -> u16 {
         self.sent.next_seq()

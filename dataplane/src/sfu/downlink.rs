@@ -19,8 +19,6 @@ pub(crate) struct Downlink {
     is_probeable: bool,
     /// How often the receiver has moved to another path.
     moves: u32,
-    /// It has told of arrivals.
-    has_told: bool,
     /// How many more arrivals may be read at this moment, and since when there are so many.
     statuses: usize,
     statuses_us: u64,
@@ -102,14 +100,13 @@ impl Downlink {
             self.statuses = (self.statuses + earned as usize).min(STATUSES_MAX);
             self.statuses_us = now_us;
         }
-        self.has_told = true;
         let feedback = twcc::parse_feedback(body);
         self.downstream.on_feedback(now_us, feedback, &mut self.statuses, self.round_trip)
     }
 
     /// The receiver's own estimate (draft-alvestrand-rmcat-remb-03), for those who tell of no arrivals.
     pub(crate) fn on_remb(&mut self, bps: u64) {
-        self.remb_bps = Some(bps.max(REMB_BPS_MIN)).filter(|_| !self.has_told);
+        self.remb_bps = Some(bps.max(REMB_BPS_MIN)).filter(|_| !self.downstream.has_told());
     }
 
     /// `can_probe`: whether there is a slot that a probe can be sent into.

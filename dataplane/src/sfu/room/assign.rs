@@ -111,19 +111,18 @@ impl Room {
         self.chosen = Some(now);
         for (_, participant) in self.participants.iter_mut() {
             for (index, slot) in participant.slots.iter_mut().enumerate() {
-                let Some(source) = slot.wish.and(slot.source).and_then(|source| self.sources.find(source))
-                else {
-                    continue;
-                };
-                if slot.starve(now) {
+                let source = slot.wish.and(slot.source).and_then(|source| self.sources.find(source));
+                if let Some(source) = source.filter(|source| source.flows())
+                    && slot.starve(now)
+                {
                     events.push_back(paused(self.id, participant.id, index, source));
                 }
             }
         }
     }
 
-    /// Gives every video slot the layer that fits its wish, its receiver's line and the core, or pauses it; asks for keyframes where a
-    /// slot waits, and tells publishers which layers are wanted.
+    /// Gives every video slot the layer that fits its wish, its receiver's line and the core, or pauses it; asks for
+    /// keyframes where a slot waits, and tells publishers which layers are wanted.
     pub(super) fn choose_layers(&mut self, turn: &mut Turn<'_>) {
         let (now, relief) = (turn.now, turn.relief);
         let events = &mut *turn.events;
