@@ -33,7 +33,7 @@ pub(crate) struct Rooms {
     room_ids: HashMap<RoomId, Key<Room>>,
     addresses: HashMap<SocketAddr, Seat>,
     ufrags: HashMap<String, Seat>,
-    pub(crate) common: Common,
+    pub(crate) shared: Shared,
     /// Somebody has gone since the last [`Rooms::wipe`].
     has_left: bool,
     door: Door,
@@ -41,7 +41,7 @@ pub(crate) struct Rooms {
 }
 
 /// What all rooms of a worker share.
-pub(crate) struct Common {
+pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) events: VecDeque<Event>,
     /// Set by the worker according to its load.
@@ -52,7 +52,7 @@ pub(crate) struct Common {
     epoch: Instant,
 }
 
-impl Common {
+impl Shared {
     fn turn<'a>(&'a mut self, now: Instant, egress: &'a mut Egress) -> Turn<'a> {
         Turn {
             now,
@@ -81,7 +81,7 @@ impl Rooms {
             room_ids: HashMap::new(),
             addresses: HashMap::new(),
             ufrags: HashMap::new(),
-            common: Common {
+            shared: Shared {
                 counters: Counters::default(),
                 events: VecDeque::with_capacity(limits.events_max.min(1024)),
                 padding_percent: 0,
@@ -110,7 +110,7 @@ impl Rooms {
             None => Err(Dropped::NotOurs),
         };
         if let Err(reason) = result {
-            self.common.counters.drop(reason);
+            self.shared.counters.drop(reason);
         }
     }
 
@@ -125,9 +125,9 @@ impl Rooms {
             Command::CloseRoom { room } => self.close_room(room, now),
             Command::Join { room, participant, transport } => {
                 let ufrag = transport.local.ufrag.clone();
-                let transport = Transport::new(transport, &self.common.limits, now);
+                let transport = Transport::new(transport, &self.shared.limits, now);
                 if let Err(why) = self.join(room, participant, transport, ufrag) {
-                    self.common.events.push_back(Event::Refused { room, participant, why });
+                    self.shared.events.push_back(Event::Refused { room, participant, why });
                 }
             }
             Command::Negotiate { room, participant, media } => {
@@ -138,11 +138,11 @@ impl Rooms {
                     u64::from_be_bytes(bytes)
                 };
                 let media = crate::link::MediaSpec {
-                    slots: media.slots.into_iter().take(self.common.limits.slots_max).collect(),
+                    slots: media.slots.into_iter().take(self.shared.limits.slots_max).collect(),
                     ..media
                 };
                 if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
-                    room.negotiate(key, media, &mut seed, &mut self.common.events);
+                    room.negotiate(key, media, &mut seed, &mut self.shared.events);
                 }
             }
             Command::RestartIce { room, participant, local } => {
@@ -158,22 +158,22 @@ impl Rooms {
             }
             Command::View { room, participant, wishes } => {
                 if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
-                    room.view(key, &wishes, &mut self.common.events);
+                    room.view(key, &wishes, &mut self.shared.events);
                 }
             }
             Command::Switch { room, participant, source, on } => {
                 if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
-                    room.switch(key, source, on, &mut self.common.events);
+                    room.switch(key, source, on, &mut self.shared.events);
                 }
             }
             Command::Withhold { room, participant, source, withheld } => {
                 if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
-                    room.withhold(key, source, withheld, &mut self.common.events);
+                    room.withhold(key, source, withheld, &mut self.shared.events);
                 }
             }
             Command::Object { room, participant, objects } => {
                 if let Some((room, key)) = find(&mut self.rooms, &self.room_ids, room, participant) {
-                    room.object(key, objects, &mut self.common.events);
+                    room.object(key, objects, &mut self.shared.events);
                 }
             }
             Command::Leave { room, participant } => {
@@ -182,7 +182,7 @@ impl Rooms {
                 if let (Some(room), Some(participant)) = (room_key, found) {
                     self.remove(Seat { room, participant }, now);
                 }
-                self.common.events.push_back(Event::Left { room, participant });
+                self.shared.events.push_back(Event::Left { room, participant });
             }
             Command::Snapshot { .. } | Command::Shutdown => {}
         }
@@ -214,7 +214,7 @@ impl Rooms {
                 self.on_transport_timeouts(now, room_key);
             }
             if let Some(room) = self.rooms.find_mut(room_key) {
-                room.on_tick(&mut self.common.turn(now, egress));
+                room.on_tick(&mut self.shared.turn(now, egress));
             }
             flush(egress);
         }
@@ -222,32 +222,32 @@ impl Rooms {
 
     /// All pictures stop; those that the core carries begin again when the rooms next divide it.
     pub(crate) fn stop_pictures(&mut self, now: Instant) {
-        self.common.relief.halve();
+        self.shared.relief.halve();
         for (_, room) in self.rooms.iter_mut() {
-            room.stop_pictures(now, &mut self.common.events);
+            room.stop_pictures(now, &mut self.shared.events);
         }
     }
 
     /// When what has arrived shall be sent on; see [`Batch::due`].
     pub(crate) fn batch_due(&self, tick: Duration, frame: Duration) -> Option<Instant> {
-        self.common.batch.due(tick, frame)
+        self.shared.batch.due(tick, frame)
     }
 
     pub(crate) fn batch_is_full(&self) -> bool {
-        self.common.batch.is_full()
+        self.shared.batch.is_full()
     }
 
     /// Sends on everything that has arrived. `flush` is called when the send blocks may run out.
     pub(crate) fn fan_out(&mut self, now: Instant, egress: &mut Egress, mut flush: impl FnMut(&mut Egress)) {
-        self.common.batch.close();
+        self.shared.batch.close();
         let mut start = 0;
-        while let Some((room, end)) = self.common.batch.room_from(start) {
+        while let Some((room, end)) = self.shared.batch.room_from(start) {
             if let Some(room) = self.room_ids.get(&room).and_then(|key| self.rooms.find_mut(*key)) {
-                room.fan_out(start..end, &mut self.common.turn(now, egress), &mut flush);
+                room.fan_out(start..end, &mut self.shared.turn(now, egress), &mut flush);
             }
             start = end;
         }
-        self.common.batch.clear(now);
+        self.shared.batch.clear(now);
     }
 
     /// What the doorman has to say, as much of it as fits a turn.
@@ -256,7 +256,7 @@ impl Rooms {
             let Some((seat, word)) = self.door.poll() else { break };
             // Empty when the participant has left meanwhile.
             if let Some(participant) = seat_of(&mut self.rooms, seat) {
-                participant.transport.on_word(now, word, egress, &mut self.common.counters);
+                participant.transport.on_word(now, word, egress, &mut self.shared.counters);
                 self.settle(seat, now);
             }
         }
@@ -286,8 +286,8 @@ impl Rooms {
         self.has_left = false;
         self.addresses = std::mem::take(&mut self.addresses).into_iter().collect();
         self.ufrags = std::mem::take(&mut self.ufrags).into_iter().collect();
-        if self.common.events.is_empty() {
-            self.common.events = VecDeque::with_capacity(self.common.events.capacity());
+        if self.shared.events.is_empty() {
+            self.shared.events = VecDeque::with_capacity(self.shared.events.capacity());
         }
     }
 
@@ -322,7 +322,7 @@ impl Rooms {
             &message,
             bytes.len(),
             egress,
-            &mut self.common.counters,
+            &mut self.shared.counters,
         );
         if authentic {
             self.learn(path.remote, seat);
@@ -356,7 +356,7 @@ impl Rooms {
     ) -> Result<(), Dropped> {
         let seat = self.addresses.get(&path.remote).ok_or(Dropped::UnknownAddress)?;
         let room = self.rooms.find_mut(seat.room).ok_or(Dropped::UnknownAddress)?;
-        work(room, seat.participant, &mut self.common.turn(now, egress))
+        work(room, seat.participant, &mut self.shared.turn(now, egress))
     }
 
     /// An authenticated check came from `address`: from now on it belongs to `seat`, whoever had it before.
@@ -390,9 +390,9 @@ impl Rooms {
         }
         let seeds = Seeds { ssrc: Ssrc(u32::from_be_bytes(ssrc) | 1), cname };
         let room = self.rooms.find_mut(room_key).ok_or(Refusal::NoSuchRoom)?;
-        let participant = room.join(id, transport, seeds, &self.common.limits)?;
+        let participant = room.join(id, transport, seeds, &self.shared.limits)?;
         self.ufrags.insert(ufrag, Seat { room: room_key, participant });
-        self.common.counters.participants += 1;
+        self.shared.counters.participants += 1;
         Ok(())
     }
 
@@ -406,12 +406,12 @@ impl Rooms {
             self.room_ids.remove(&id);
             self.rooms.remove(key);
         }
-        self.common.events.push_back(Event::RoomClosed { room: id });
+        self.shared.events.push_back(Event::RoomClosed { room: id });
     }
 
     fn remove(&mut self, seat: Seat, now: Instant) {
         let Some(room) = self.rooms.find_mut(seat.room) else { return };
-        let Some(participant) = room.leave(seat.participant, &mut self.common.events) else { return };
+        let Some(participant) = room.leave(seat.participant, &mut self.shared.events) else { return };
         self.has_left = true;
         // A doorman who has not heard of it learns nothing by this.
         let _ = self.door.note(now, Note::Left(seat));
@@ -434,12 +434,12 @@ impl Rooms {
             match event {
                 TransportEvent::Connected { .. } => {
                     room.on_connected(seat.participant);
-                    self.common.events.push_back(Event::Connected { room: room_id, participant: id });
+                    self.shared.events.push_back(Event::Connected { room: room_id, participant: id });
                 }
                 TransportEvent::PathForgotten(path) => remove_own(&mut self.addresses, &path.remote, seat),
                 TransportEvent::UfragRetired(ufrag) => remove_own(&mut self.ufrags, &ufrag.0, seat),
                 TransportEvent::Closed(reason) => {
-                    self.common.events.push_back(Event::Disconnected {
+                    self.shared.events.push_back(Event::Disconnected {
                         room: room_id,
                         participant: id,
                         reason,

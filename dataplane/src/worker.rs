@@ -118,7 +118,7 @@ impl Worker {
     /// Everything that has arrived or is due. `false` after [`Command::Shutdown`].
     pub(crate) fn turn(&mut self) -> bool {
         let now = self.net.now();
-        self.rooms.common.counters.turns += 1;
+        self.rooms.shared.counters.turns += 1;
         self.look_at_load(now);
         let mut drained = false;
         for _ in 0..DATAGRAMS_PER_TURN_MAX {
@@ -165,13 +165,13 @@ impl Worker {
         if !self.commands.is_empty() || self.rooms.has_words() {
             return Some(self.net.now());
         }
-        let retry = (!self.rooms.common.events.is_empty()).then(|| self.net.now() + EVENTS_RETRY);
+        let retry = (!self.rooms.shared.events.is_empty()).then(|| self.net.now() + EVENTS_RETRY);
         retry.into_iter().chain(self.rooms.next_timeout()).chain(self.batch_due()).min()
     }
 
     #[cfg(feature = "sim")]
     pub(crate) fn counters(&self) -> crate::counters::Counters {
-        self.rooms.common.counters
+        self.rooms.shared.counters
     }
 
     fn batch_due(&self) -> Option<Instant> {
@@ -185,16 +185,16 @@ impl Worker {
         }
         let busy = self.net.busy();
         self.pace.on_busy(now, busy);
-        self.rooms.common.padding_percent = self.pace.padding_percent();
-        self.rooms.common.relief.on_busy(self.pace.busy_percent());
-        self.rooms.common.counters.relief_permille = self.rooms.common.relief.permille().into();
-        self.rooms.common.counters.busy = busy;
-        self.rooms.common.counters.tick_us = self.pace.tick().as_micros() as u64;
+        self.rooms.shared.padding_percent = self.pace.padding_percent();
+        self.rooms.shared.relief.on_busy(self.pace.busy_percent());
+        self.rooms.shared.counters.relief_permille = self.rooms.shared.relief.permille().into();
+        self.rooms.shared.counters.busy = busy;
+        self.rooms.shared.counters.tick_us = self.pace.tick().as_micros() as u64;
         let (since, before) = self.reported;
         let passed = now.saturating_duration_since(since);
         if passed >= LOAD_INTERVAL {
             let busy_percent = (100.0 * (busy - before).as_secs_f64() / passed.as_secs_f64()).round() as u8;
-            self.rooms.common.events.push_back(Event::Load { busy_percent });
+            self.rooms.shared.events.push_back(Event::Load { busy_percent });
             self.reported = (now, busy);
         }
     }
@@ -244,24 +244,24 @@ impl Worker {
 
     fn snapshot(&mut self, request: u64) {
         let rooms = self.rooms.census();
-        let mut counters = self.rooms.common.counters;
+        let mut counters = self.rooms.shared.counters;
         counters.rooms = rooms.len() as u64;
         counters.handshakes_waiting = self.rooms.handshakes_waiting() as u64;
         counters.participants = rooms.iter().map(|(_, p)| p.len() as u64).sum();
         let snapshot = Box::new(Snapshot { counters, io: self.net.counters(), rooms });
-        self.rooms.common.events.push_back(Event::Snapshot { request, snapshot });
+        self.rooms.shared.events.push_back(Event::Snapshot { request, snapshot });
     }
 
     /// State changes are never dropped: what the queue does not take stays for the next turn.
     fn send_events(&mut self) {
-        while let Some(event) = self.rooms.common.events.pop_front() {
+        while let Some(event) = self.rooms.shared.events.pop_front() {
             match self.events.try_send((self.id, Box::new(event))) {
                 Ok(()) => {}
                 Err(TrySendError::Full((_, event))) => {
-                    self.rooms.common.events.push_front(*event);
+                    self.rooms.shared.events.push_front(*event);
                     return;
                 }
-                Err(TrySendError::Disconnected(_)) => self.rooms.common.events.clear(),
+                Err(TrySendError::Disconnected(_)) => self.rooms.shared.events.clear(),
             }
         }
     }

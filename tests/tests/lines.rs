@@ -6,7 +6,7 @@ use std::time::Duration;
 use saal_dataplane::id::SourceKind::Camera;
 use saal_dataplane::io::sim::Direction;
 use saal_dataplane::link::{Event, Quality};
-use saal_tests::client::plan::Plan;
+use saal_tests::client::plan::{LayerPlan, Plan, SourcePlan};
 use saal_tests::world::{Who, World, each_backend, on_sim};
 
 /// What a participant was told of its line.
@@ -44,11 +44,33 @@ fn whoever_tells_of_arrivals_is_told_of_its_line_and_nothing_reaches_it_broken()
 fn whoever_tells_nothing_has_no_estimate_and_gets_everything() {
     on_sim(|world| {
         let (_, viewer) = pair(world, Plan::viewer().without_transport_feedback());
+        world.run_for(Duration::from_secs(3));
+        let probes = world.counters().probes_sent;
         world.run_for(Duration::from_secs(5));
         let told = told(world, viewer);
         assert!(told.iter().all(|quality| quality.estimate_bps.is_none()), "{told:?}");
-        assert_eq!((world.counters().held, world.counters().probes_sent), (0, 0));
+        assert_eq!((world.counters().held, world.counters().probes_sent), (0, probes), "none but the first");
         assert_eq!(world.video(viewer, 0).layer(), Some(2));
+    });
+}
+
+#[test]
+fn a_picture_larger_than_the_first_estimate_comes_though_nobody_speaks() {
+    on_sim(|world| {
+        let room = world.open_room();
+        let layers = vec![LayerPlan { rid: None, height: 720, parts: 10, part_bytes: 1000 }];
+        let camera = SourcePlan { layers, ..SourcePlan::camera() };
+        let all = world.connect_all(room, [Plan::browser().sending(vec![camera]), Plan::viewer()]);
+        let seen = |world: &World| world.received(all[1], all[0], Camera);
+        world.view(all[1], &[(all[0], Camera, 720)]);
+        world.until("it is seen", |world| seen(world) > 200);
+        // Nor has the line after an outage anything else to tell of.
+        for direction in [Direction::Up, Direction::Down] {
+            world.set_script(all[1], direction, "loss=100%; 5s loss=0%");
+        }
+        world.run_for(Duration::from_secs(5));
+        let before = seen(world);
+        world.until("it is seen again", |world| seen(world) > before + 200);
     });
 }
 

@@ -186,7 +186,7 @@ fn a_forged_check_does_not_take_the_address_of_one_who_is_there() {
 
     let forged = Step::Check { room: 0, who: 1, port: 5, newest: true, nominate: true };
     rig.take(forged.clone());
-    assert_eq!(rig.rooms.common.counters.dropped(Dropped::AddressTaken), 1);
+    assert_eq!(rig.rooms.shared.counters.dropped(Dropped::AddressTaken), 1);
     assert_eq!(rig.rooms.addresses[&path.remote], seat);
 
     rig.now += Duration::from_millis(250);
@@ -211,7 +211,7 @@ fn in_a_join_storm_no_turn_works_on_a_handshake_and_who_leaves_leaves_nothing() 
         rig.take(Step::Datagram(port, vec![22; 3000]));
     }
     assert_eq!(rig.rooms.handshakes_waiting(), CROWD as usize, "all of it waits for the other thread");
-    assert_eq!(rig.rooms.common.counters.dropped(Dropped::DtlsOverflow), 0);
+    assert_eq!(rig.rooms.shared.counters.dropped(Dropped::DtlsOverflow), 0);
 
     let gone = CROWD / 2;
     for who in 0..gone {
@@ -223,7 +223,7 @@ fn in_a_join_storm_no_turn_works_on_a_handshake_and_who_leaves_leaves_nothing() 
     while rig.rooms.has_words() {
         rig.rooms.on_words(rig.now, &mut rig.egress);
     }
-    let heard = rig.rooms.common.counters.dropped(Dropped::DtlsOverflow);
+    let heard = rig.rooms.shared.counters.dropped(Dropped::DtlsOverflow);
     assert_eq!(heard, CROWD - gone, "a word for one who has left finds nobody");
     assert_eq!(desk.handshakes() as u64, CROWD - gone);
     rig.take(Step::Close(0));

@@ -72,9 +72,9 @@ pub(crate) struct Downstream {
     /// Made with the first feedback: who sends none costs nothing.
     estimator: Option<Box<Estimator>>,
     wants_bps: Option<u64>,
+    /// Also before any feedback: who gets nothing else has nothing else to tell of.
+    probes: Probes,
     // What every packet asks for, beside the ring and not behind the estimator's pointer.
-    /// The probe that is leaving; 0 for none.
-    cluster: u8,
     /// The estimate of a line that has shown an end.
     limit_bps: Option<u64>,
     /// Bytes that may be in flight; a line that holds more has an end.
@@ -98,7 +98,6 @@ struct Estimator {
     offered: Acked,
     aimd: Aimd,
     loss: LossBased,
-    probes: Probes,
     estimate_bps: f64,
     /// A queue or losses have shown that the line has an end.
     is_limited: bool,
@@ -142,12 +141,8 @@ impl Downstream {
         if self.began_us.is_none() {
             self.began_us = Some(now_us);
         }
-        self.sent.on_sent(now_us, bytes, self.cluster);
-        if self.cluster != 0
-            && let Some(estimator) = &mut self.estimator
-        {
-            estimator.probes.on_sent(bytes);
-        }
+        self.sent.on_sent(now_us, bytes, self.probes.id());
+        self.probes.on_sent(bytes);
     }
 
     /// One feedback; `statuses` bounds what is read of it. True when the estimate has fallen by much.
@@ -158,7 +153,9 @@ impl Downstream {
         statuses: &mut usize,
         round_trip: Option<Duration>,
     ) -> bool {
-        let Downstream { sent, estimator, limit_bps, window, was_exceeded, has_told, broken_us, .. } = self;
+        let Downstream {
+            sent, estimator, probes, limit_bps, window, was_exceeded, has_told, broken_us, ..
+        } = self;
         let mut newest_us = None;
         for (seq, arrival) in feedback {
             let Some(left) = statuses.checked_sub(1) else { break };
@@ -175,7 +172,7 @@ impl Downstream {
             let arrived_us = estimator.unwrap(arrived_us);
             estimator.acked.on_packet(arrived_us, told.bytes);
             estimator.offered.on_packet(told.sent_us as i64, told.bytes);
-            estimator.probes.on_arrival(&told, arrived_us);
+            probes.on_arrival(&told, arrived_us);
             if let Some(step) = estimator.groups.on_packet(told.sent_us as i64, arrived_us) {
                 estimator.trend.on_step(step);
             }
@@ -185,7 +182,10 @@ impl Downstream {
         let before = estimator.estimate_bps;
         let is_congested = std::mem::take(was_exceeded) || sent.in_flight() > estimator.window_bytes();
         let round_trip = round_trip.unwrap_or(ROUND_TRIP_UNKNOWN);
-        estimator.update(now_us, newest_us, sent.settled(), is_congested, round_trip);
+        let verdict = probes.verdict(now_us, sent.settled());
+        if estimator.update(now_us, newest_us, verdict, is_congested, round_trip) == Usage::Over {
+            probes.put_off(now_us);
+        }
         *limit_bps = estimator.limit_bps();
         *window = Some(estimator.window_bytes());
         estimator.estimate_bps < FALLEN * before
@@ -202,7 +202,17 @@ impl Downstream {
             // What was there before says nothing of what comes after, and only media that leaves can tell that it has come.
             self.restart();
         }
-        let Some(estimator) = &mut self.estimator else { return };
+        if self.is_silent {
+            return;
+        }
+        let Some(estimator) = &mut self.estimator else {
+            // Whatever is larger than the estimate to begin with is paused, and without sound nothing would ever be told.
+            self.probes.verdict(now_us, self.sent.settled());
+            if self.probes.is_due(now_us, START_BPS, wants_bps) && can_probe() {
+                self.probes.begin(now_us, START_BPS, wants_bps);
+            }
+            return;
+        };
         if in_flight > 0 && now_us > estimator.heard_us + SILENCE_US {
             estimator.heard_us = now_us;
             estimator.is_limited = true;
@@ -215,14 +225,13 @@ impl Downstream {
         }
         let calm = estimator.over_us.is_none_or(|at| now_us > at + CALM_US)
             && self.sent.in_flight() <= estimator.window_bytes();
-        if calm && estimator.probes.is_due(now_us, estimator.estimate_bps, wants_bps) && can_probe() {
-            estimator.probes.begin(now_us, estimator.estimate_bps, wants_bps);
-            self.cluster = estimator.probes.id();
+        if calm && self.probes.is_due(now_us, estimator.estimate_bps, wants_bps) && can_probe() {
+            self.probes.begin(now_us, estimator.estimate_bps, wants_bps);
         }
     }
 
     pub(crate) fn is_probing(&self) -> bool {
-        self.cluster != 0
+        self.probes.id() != 0
     }
 
     /// What the receiver should be able to get; probes look for as much.
@@ -291,10 +300,7 @@ impl Downstream {
 
     /// Bytes of probe that are due; `None` when no probe is leaving.
     pub(crate) fn due_probe_bytes(&mut self, now_us: u64) -> Option<u64> {
-        let probes = &mut self.estimator.as_mut()?.probes;
-        let due = probes.due_bytes(now_us, self.sent.next());
-        self.cluster = probes.id();
-        due
+        self.probes.due_bytes(now_us, self.sent.next())
     }
 }
 
@@ -307,7 +313,6 @@ impl Estimator {
             offered: Acked::new(),
             aimd: Aimd::new(START_BPS, now_us),
             loss: LossBased::default(),
-            probes: Probes::default(),
             estimate_bps: START_BPS,
             is_limited: false,
             over_us: None,
@@ -324,10 +329,10 @@ impl Estimator {
         &mut self,
         now_us: u64,
         newest_us: u64,
-        settled: u64,
+        verdict: Option<Verdict>,
         is_congested: bool,
         round_trip: Duration,
-    ) {
+    ) -> Usage {
         let passed_us = (now_us - self.heard_us.min(now_us)).clamp(INTERVAL_US_MIN, INTERVAL_US_MAX);
         self.interval_us = (7 * self.interval_us + passed_us) / 8;
         self.heard_us = now_us;
@@ -342,10 +347,9 @@ impl Estimator {
         if usage == Usage::Over {
             self.over_us = Some(now_us);
             self.is_limited = true;
-            self.probes.put_off(now_us);
         }
         self.aimd.on_usage(now_us, usage, rates, round_trip);
-        match self.probes.verdict(now_us, settled) {
+        match verdict {
             Some(Verdict::Through(bps)) => self.raise(now_us, bps),
             Some(Verdict::Full(bps)) => {
                 self.is_limited = true;
@@ -358,6 +362,7 @@ impl Estimator {
             self.is_limited |= self.loss.limit_bps().is_some_and(|limit| limit < self.aimd.bps());
         }
         self.judge();
+        usage
     }
 
     /// A cluster came through at this rate.

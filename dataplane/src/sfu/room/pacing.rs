@@ -90,7 +90,8 @@ impl Room {
         for (key, participant) in participants.iter_mut() {
             let slots = &participant.slots;
             participant.downlink.on_moves(participant.transport.moves());
-            participant.downlink.on_tick(clock, || slots.iter().any(Slot::can_probe));
+            let connected = participant.connected;
+            participant.downlink.on_tick(clock, || connected && slots.iter().any(Slot::can_probe));
             if participant.downlink.is_probing() && !paced.contains(&key) {
                 paced.push(key);
             }
