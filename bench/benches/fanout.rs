@@ -33,6 +33,8 @@ const SIZES: [usize; 2] = [100, 1100];
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 10_000);
 const ROOM: RoomId = RoomId(1);
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
+/// How long the server waits for them to tell something.
+const SILENT: Duration = Duration::from_secs(3);
 /// Whatever the worker holds back to make trains longer has left by then.
 const HELD: Duration = Duration::from_millis(5);
 /// What the simulated camera's last packet of a frame is shorter by.
@@ -87,7 +89,8 @@ impl Lecture {
         camera.source_mut(SourceKind::Camera).on = true;
         let next_frame = network.now();
         let mut lecture = Lecture { network, plane, camera, socket, next_frame };
-        // Keyframes are asked for and reach everybody.
+        // Viewers who tell nothing of what arrives get everything after a while; keyframes are asked for and reach everybody.
+        lecture.frames(SILENT.div_duration_f64(FRAME_INTERVAL) as u64);
         while lecture.forwarded(1) != u64::from(receivers) * u64::from(frame) {}
         lecture
     }
