@@ -282,9 +282,10 @@ impl Layer {
         newest.is_some_and(|newest| self.opening(now, ExtSeq(newest.0 + 1)).is_some())
     }
 
-    /// What has been sent so far is shown to nobody who comes later.
-    pub(crate) fn close_past(&mut self) {
+    /// What has been sent so far is shown to nobody who comes later, and nobody who lost some of it gets it again.
+    pub(crate) fn forget_past(&mut self) {
         self.last_keyframe = None;
+        self.history.clear();
     }
 
     pub(crate) fn on_sender_report(&mut self, now: Instant, ntp: u64, rtp_time: RtpTime) {

@@ -51,13 +51,7 @@ impl Room {
     ) {
         let Some(participant) = self.participants.find_mut(key) else { return };
         participant.withheld[kind as usize] = withheld;
-        self.change_flow(key, kind, events, |source| {
-            source.withheld = withheld;
-            if withheld {
-                // Whoever lost a packet of before must not get it sent again.
-                source.layers.iter_mut().for_each(|layer| layer.history.clear());
-            }
-        });
+        self.change_flow(key, kind, events, |source| source.withheld = withheld);
     }
 
     fn change_flow(
@@ -75,7 +69,7 @@ impl Room {
         change(source);
         let flows = source.flows();
         if before && !flows {
-            source.layers.iter_mut().for_each(Layer::close_past);
+            source.layers.iter_mut().for_each(Layer::forget_past);
             // What the owner sends meanwhile is not forwarded, so the receivers must not see its numbers go on.
             for (key, index) in &source.subscribers {
                 let slots = self.participants.find_mut(*key).map(|p| &mut p.slots);

@@ -1,6 +1,7 @@
 //! What somebody sees who begins to look between two keyframes.
 
 use super::*;
+use crate::id::SeqNo;
 
 /// A camera that has sent a keyframe and eight pictures more, and somebody who has just begun to look.
 fn rig() -> Rig {
@@ -68,6 +69,26 @@ fn what_a_camera_sent_before_it_was_switched_off_is_shown_to_nobody_who_comes_la
     rig.looks();
     rig.picture(10);
     assert_eq!(rig.seen(), [0_u16; 0]);
+}
+
+#[test]
+fn of_a_camera_that_is_off_no_picture_is_kept_whoever_switched_it_off() {
+    let kept = |rig: &Rig| {
+        let (_, source) = rig.room.sources.iter().next().unwrap();
+        let layer = &source.layers[0];
+        let sent = (1..10).filter_map(|seq| layer.nearest(SeqNo(seq)));
+        sent.filter(|seq| layer.history.contains(*seq)).count()
+    };
+    let off: [fn(&mut Rig); 2] = [
+        |rig| rig.room.switch(rig.people[0].key, SourceKind::Camera, false, &mut rig.events),
+        |rig| rig.room.withhold(rig.people[0].key, SourceKind::Camera, true, &mut rig.events),
+    ];
+    for off in off {
+        let mut rig = rig();
+        assert_eq!(kept(&rig), 9);
+        off(&mut rig);
+        assert_eq!(kept(&rig), 0);
+    }
 }
 
 #[test]
