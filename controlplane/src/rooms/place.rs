@@ -6,6 +6,7 @@ use std::time::Instant;
 use saal_dataplane::id::ParticipantId;
 
 use super::{Output, Participant, Rooms};
+use crate::limit::ClientAddr;
 use crate::names::RoomKey;
 use crate::random;
 use crate::signal::message::ServerMessage;
@@ -49,14 +50,21 @@ impl Rooms {
     }
 
     /// Whose token this is in the room of this name; it is void from now on. An absent room, an earlier room's token and
-    /// one that was never given out are the same.
-    pub(crate) fn resume(&mut self, key: &RoomKey, token_sha256: &[u8; 32]) -> Option<ParticipantId> {
+    /// one that was never given out are the same. A removal concerns from where they are back, not where they were.
+    pub(crate) fn resume(
+        &mut self,
+        key: &RoomKey,
+        token_sha256: &[u8; 32],
+        client: ClientAddr,
+    ) -> Option<ParticipantId> {
         let room = self.rooms.get_mut(self.by_name.get(key)?)?;
+        let mark = room.marks.of(client);
         let fits = |person: &&mut Participant| {
             person.return_sha256.as_ref().is_some_and(|own| random::are_equal(own, token_sha256))
         };
         let person = room.people.iter_mut().find(fits)?;
         person.return_sha256 = None;
+        person.mark = mark;
         let id = person.id;
         self.set_presence(id, Presence::Here);
         Some(id)
@@ -98,7 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Id;
-    use super::super::tests::{ADA, BOB, HALL, hall_of_two, key, outputs};
+    use super::super::tests::{ADA, BOB, HALL, client, hall_of_two, key, outputs};
     use super::*;
 
     const LOST: Duration = Duration::from_secs(15);
@@ -128,7 +136,7 @@ mod tests {
         rooms.on_timeout(now + LOST - Duration::from_millis(1));
         assert_eq!(outputs(&mut rooms), []);
 
-        assert_eq!(rooms.resume(&key("hall"), &TOKEN), Some(BOB));
+        assert_eq!(rooms.resume(&key("hall"), &TOKEN, client(9)), Some(BOB));
         assert_eq!(told(&outputs(&mut rooms), BOB), [false]);
         rooms.on_timeout(now + LOST);
         assert_eq!(outputs(&mut rooms), [], "they are back");
@@ -139,7 +147,7 @@ mod tests {
         rooms.lose(now, BOB, now);
         rooms.on_timeout(now + LOST);
         assert!(outputs(&mut rooms).contains(&Output::Leave { room: HALL, participant: BOB }));
-        assert_eq!(rooms.resume(&key("hall"), &TOKEN), None);
+        assert_eq!(rooms.resume(&key("hall"), &TOKEN, client(9)), None);
     }
 
     #[test]
@@ -157,10 +165,10 @@ mod tests {
         let mut rooms = hall_of_two(now);
         rooms.set_return(BOB, [8; 32]);
         rooms.set_return(BOB, TOKEN);
-        assert_eq!(rooms.resume(&key("hall"), &[8; 32]), None, "an earlier one");
-        assert_eq!(rooms.resume(&key("attic"), &TOKEN), None);
-        assert_eq!(rooms.resume(&key("hall"), &TOKEN), Some(BOB));
-        assert_eq!(rooms.resume(&key("hall"), &TOKEN), None, "once");
+        assert_eq!(rooms.resume(&key("hall"), &[8; 32], client(9)), None, "an earlier one");
+        assert_eq!(rooms.resume(&key("attic"), &TOKEN, client(9)), None);
+        assert_eq!(rooms.resume(&key("hall"), &TOKEN, client(9)), Some(BOB));
+        assert_eq!(rooms.resume(&key("hall"), &TOKEN, client(9)), None, "once");
         rooms.lose(now, BOB, now);
         assert!(outputs(&mut rooms).contains(&Output::Leave { room: HALL, participant: BOB }), "no way back");
     }

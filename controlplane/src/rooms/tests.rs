@@ -48,7 +48,7 @@ fn join(
 }
 
 /// Another address for each.
-fn client(nth: u64) -> ClientAddr {
+pub(super) fn client(nth: u64) -> ClientAddr {
     ClientAddr::new(std::net::Ipv4Addr::from_bits(0xC000_0200 + nth as u32).into())
 }
 

@@ -85,10 +85,8 @@ impl Seat {
 
     /// To another connection of theirs, which has heard so many messages: what it has to be told first. `None` when that
     /// is not known any more.
-    pub(super) fn go_on(&mut self, now: Instant, heard: u64) -> Option<Vec<Utf8Bytes>> {
+    pub(super) fn go_on(&mut self, heard: u64) -> Option<Vec<Utf8Bytes>> {
         let missed = self.said.since(heard)?;
-        self.heard_at = now;
-        self.is_silent = false;
         let resumed = ServerMessage::Resumed { resume: self.token(), heard: self.heard };
         Some([text_of(&resumed)].into_iter().chain(missed).collect())
     }

@@ -306,6 +306,22 @@ fn whoever_was_removed_has_to_be_let_in_from_then_on_and_their_neighbour_with_an
 }
 
 #[test]
+fn a_removal_concerns_the_address_that_somebody_has_come_back_from() {
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    rooms.set_return(BOB, [7; 32]);
+    rooms.lose(now, BOB, now);
+    assert_eq!(rooms.resume(&key("hall"), &[7; 32], client(EVE.0)), Some(BOB), "over another network");
+    rooms.remove(ADA, BOB).unwrap();
+    outputs(&mut rooms);
+    assert_eq!(knock(&mut rooms, now, EVE, None, None), Ok(Entry::Waits), "from there");
+    assert!(
+        matches!(knock(&mut rooms, now, BOB, None, None), Ok(Entry::Admitted(_))),
+        "from where he was before"
+    );
+}
+
+#[test]
 fn the_next_room_of_the_same_name_knows_nothing_of_whom_this_one_removed() {
     let now = Instant::now();
     let mut rooms = hall_of_two(now);
