@@ -144,6 +144,9 @@ pub(crate) struct Operator {
     /// Whatever else the imprint has to say: register, tax number, supervising ministry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) imprint: Option<String>,
+    /// Who runs the machine on the operator's behalf, if somebody else does: a recipient (Article 13(1)(e) of the GDPR).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) processor: Option<String>,
     pub(crate) data_protection_officer: String,
     /// With whom people may lodge a complaint.
     pub(crate) supervisory_authority: String,
@@ -436,6 +439,7 @@ impl Operator {
             ("phone", self.phone.as_ref()),
             ("represented_by", self.represented_by.as_ref()),
             ("imprint", self.imprint.as_ref()),
+            ("processor", self.processor.as_ref()),
             ("data_protection_officer", Some(&self.data_protection_officer)),
             ("supervisory_authority", Some(&self.supervisory_authority)),
             ("legal_basis.law", law.as_ref()),

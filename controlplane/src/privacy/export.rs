@@ -113,10 +113,12 @@ fn record(paper: &mut Paper, config: &Config) {
             ],
             [
                 open(text("Gemeinsam Verantwortliche, Auftragsverarbeiter", "Joint controllers, processors")),
-                open(text(
-                    "keine durch die Software; [Rechenzentrum oder Hoster, falls nicht selbst betrieben]",
-                    "none by the software; [data centre or hoster, unless run by the operator itself]",
-                )),
+                operator.and_then(|operator| operator.processor.clone()).unwrap_or_else(|| {
+                    open(text(
+                        "keine durch die Software; [Rechenzentrum oder Hoster, falls nicht selbst betrieben: operator.processor]",
+                        "none by the software; [data centre or hoster, unless run by the operator itself: operator.processor]",
+                    ))
+                }),
             ],
         ],
     );
@@ -131,7 +133,7 @@ fn record(paper: &mut Paper, config: &Config) {
             all.join("; ")
         };
         let mut recipients: Vec<&str> =
-            of_function(function).map(|category| category.recipients.name().to(language)).collect();
+            of_function(function).map(|category| category.recipients(config).name().to(language)).collect();
         recipients.sort_unstable();
         recipients.dedup();
         if recipients.len() > 1 {
@@ -194,6 +196,13 @@ fn measures(paper: &mut Paper, config: &Config) {
             "Räume sind getrennt: Jeder hat eigene Kennungen und Schlüssel; einer, der später denselben Namen trägt, ist ein \
              anderer.",
             "Rooms are separate: each has identifiers and keys of its own; a later one of the same name is another.",
+        ),
+        text(
+            "Wessen Verbindung abreißt, kommt mit einem Token auf denselben Platz zurück: 256 zufällige Bits, einmal gültig, nur \
+             in diesem Raum und nur, solange der Platz gehalten wird; der Server hat davon einen Prüfwert, der Browser hebt es \
+             nur im Arbeitsspeicher auf.",
+            "Whose connection breaks comes back to the same place with a token: 256 random bits that count once, in this room and \
+             while the place is kept; the server has a hash of it, and the browser holds it in memory only.",
         ),
         text(
             "Der Teil, der Pakete weiterleitet, kennt keine Namen; der Teil, der Namen kennt, keine Medienadressen. Zwischen \
@@ -299,7 +308,15 @@ fn flow(paper: &mut Paper, config: &Config) {
          ```"
     );
     paper.plain(&drawing);
-    paper.list(&[words::NO_PEER_TO_PEER, words::NO_THIRD_PARTIES]);
+    paper.list(&[
+        words::NO_PEER_TO_PEER,
+        words::NO_THIRD_PARTIES,
+        text(
+            "Programme, die mit dem Zugang eines Raums senden oder zusehen (WHIP, WHEP), nehmen denselben Weg und stehen in der \
+             Liste der Personen.",
+            "Programs that send or watch with a room’s token (WHIP, WHEP) take the same way and stand in the list of people.",
+        ),
+    ]);
 }
 
 fn retention(paper: &mut Paper, config: &Config) {
@@ -310,7 +327,7 @@ fn retention(paper: &mut Paper, config: &Config) {
             category.name.to(language).to_owned(),
             category.kept.says(config, language),
             (category.place)(config).name().to(language).to_owned(),
-            category.recipients.name().to(language).to_owned(),
+            category.recipients(config).name().to(language).to_owned(),
             category.switches.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "),
         ]
     });
@@ -393,8 +410,8 @@ fn assessment(paper: &mut Paper, config: &Config) {
             [
                 text("Rückschluss auf Wohnort oder Netz", "Inference of home or network"),
                 text(
-                    "Adressen verlassen den Medienteil des Servers nicht",
-                    "addresses do not leave the media part of the server",
+                    "Adressen erfährt niemand im Gespräch; kein Protokoll, keine Kennzahl und keine Ansicht hat eine",
+                    "nobody in the meeting learns an address; no log, no figure and no view has one",
                 ),
                 text("gering", "low"),
             ],

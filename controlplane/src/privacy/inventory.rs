@@ -3,6 +3,7 @@
 
 use super::{Language, Text, text};
 use crate::config::{Basis, Config, LegalBasis};
+use crate::signal::session::SILENT_FOR_MAX;
 
 /// What the server does for people; each has a legal basis of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +36,8 @@ pub(crate) enum Place {
     Memory,
     Disk,
     Browser,
+    /// It is switched off.
+    Nowhere,
 }
 
 /// Until when.
@@ -95,8 +98,10 @@ impl Function {
                 "Notice when somebody misuses an account. The only thing that the server logs and that names a person.",
             ),
             Function::Protection => text(
-                "Das Erraten von Passwörtern und das Überlasten des Servers verhindern, ohne sich jemanden zu merken.",
-                "Prevent guessing of passwords and overload of the server, without remembering anybody.",
+                "Das Erraten von Passwörtern und das Überlasten des Servers verhindern und Störungen eines Gesprächs beenden, \
+                 ohne eine Adresse festzuhalten.",
+                "Prevent guessing of passwords and overload of the server, and end disturbances of a meeting, without \
+                 keeping an address.",
             ),
         }
     }
@@ -125,12 +130,23 @@ impl Function {
     }
 }
 
+impl Category {
+    /// Who gets it where this server has it at all.
+    pub(crate) fn recipients(&self, config: &Config) -> Recipients {
+        match (self.place)(config) {
+            Place::Nowhere => Recipients::Nobody,
+            Place::Memory | Place::Disk | Place::Browser => self.recipients,
+        }
+    }
+}
+
 impl Place {
     pub(crate) fn name(self) -> Text {
         match self {
             Place::Memory => text("nur im Arbeitsspeicher des Servers", "in the server’s memory only"),
             Place::Disk => text("auf der Festplatte des Servers", "on the server’s disk"),
             Place::Browser => text("nur in Ihrem Browser", "in your browser only"),
+            Place::Nowhere => text("nirgends", "nowhere"),
         }
     }
 }
@@ -153,23 +169,30 @@ impl Recipients {
 
 impl Kept {
     pub(crate) fn says(self, config: &Config, language: Language) -> String {
-        let (gone, waits) = (config.media.consent_seconds, config.rooms.waiting_minutes);
+        let gone = config.media.consent_seconds.max(SILENT_FOR_MAX.as_secs());
+        let waits = config.rooms.waiting_minutes;
         let fixed = |text: Text| text.to(language).to_owned();
         match (self, language) {
             (Kept::Answer, _) => {
                 fixed(text("bis die Antwort geschickt ist", "until the answer has been sent"))
             }
-            (Kept::Delivery, _) => fixed(text("bis zur Zustellung, Sekunden", "until delivery, seconds")),
+            (Kept::Delivery, _) => fixed(text(
+                "bis zur Zustellung, meist Sekunden; längstens, bis die Person geht, für die sie bestimmt sind, oder ihr \
+                 Platz verfällt",
+                "until delivery, mostly seconds; at the longest until the person whom they are for leaves or loses their \
+                 place",
+            )),
             (Kept::Packets, _) => fixed(text(
-                "bis neuere Pakete sie überschreiben, wenige Sekunden; längstens, bis Sie gehen oder das Gerät \
-                 ausschalten",
-                "until newer packets overwrite them, a few seconds; at the longest until you leave or switch the device off",
+                "bis neuere Pakete sie überschreiben, meist wenige Sekunden; was zum Nachliefern aufgehoben ist, bis Sie das \
+                 Gerät ausschalten; alles, bis Sie gehen",
+                "until newer packets overwrite them, mostly a few seconds; what is kept to be sent again, until you switch \
+                 the device off; all of it until you leave",
             )),
             (Kept::Stay, Language::De) => {
-                format!("bis Sie gehen; wenn Ihre Verbindung abreißt, {gone} Sekunden danach")
+                format!("bis Sie gehen; wenn Ihre Verbindung abreißt, spätestens {gone} Sekunden danach")
             }
             (Kept::Stay, Language::En) => {
-                format!("until you leave; {gone} seconds after your connection is lost")
+                format!("until you leave; at the latest {gone} seconds after your connection is lost")
             }
             (Kept::Room, Language::De) => format!(
                 "bis die letzte Person geht oder die Organisation den Raum beendet; kommt niemand, {waits} Minuten nach \
@@ -216,7 +239,7 @@ fn in_memory(_: &Config) -> Place {
 }
 
 fn of_journal(config: &Config) -> Place {
-    if config.organizers.journal().is_some() { Place::Disk } else { Place::Memory }
+    if config.organizers.journal().is_some() { Place::Disk } else { Place::Nowhere }
 }
 
 fn in_browser(_: &Config) -> Place {
@@ -266,9 +289,13 @@ pub(crate) const CATEGORIES: &[Category] = &[
         name: text("Ton, Bild, Bildschirm", "Sound, picture, screen"),
         what: text(
             "Was Mikrofon, Kamera und Bildschirmfreigabe senden, und nur, solange Sie sie eingeschaltet haben. Der Server \
-             entschlüsselt es im Arbeitsspeicher und verschlüsselt es für jede Person im Raum neu. Er zeichnet nichts auf.",
+             entschlüsselt es im Arbeitsspeicher und verschlüsselt es für jede Person im Raum neu. Er zeichnet nichts auf. \
+             Wer dazukommt, bekommt vom Bild bis zu zweieinhalb Sekunden von vorher, weil es sich nur von einem ganzen Bild \
+             an zusammensetzen lässt, und nichts aus der Zeit, bevor Sie die Kamera zuletzt eingeschaltet haben.",
             "What microphone, camera and screen share send, and only while you have them switched on. The server decrypts \
-             it in memory and encrypts it anew for each person in the room. It records nothing.",
+             it in memory and encrypts it anew for each person in the room. It records nothing. Whoever joins gets up to \
+             two and a half seconds of the picture from before, because it can only be put together from a whole picture \
+             on, and nothing of the time before you last switched the camera on.",
         ),
         purpose: text(
             "übertragen und verlorene Pakete nachliefern",
@@ -358,10 +385,13 @@ pub(crate) const CATEGORIES: &[Category] = &[
         name: text("Chat", "Chat"),
         what: text(
             "Ihre Nachrichten. Der Server leitet sie weiter und hebt sie nicht auf; wer später kommt, sieht frühere nicht. \
-             Wessen Verbindung abreißt, bekommt danach, was inzwischen geschrieben wurde, solange der Platz frei gehalten \
-             wird.",
+             Bereit hält er sie, bis sie angekommen sind: Wessen Verbindung abreißt, bekommt danach, was inzwischen \
+             geschrieben wurde, solange der Platz frei gehalten wird, auch von jemandem, der inzwischen gegangen ist. \
+             Ebenso, was er den anderen von Ihnen sagt: dass Sie kommen und gehen, Ihr Name, was eingeschaltet ist.",
             "Your messages. The server passes them on and does not keep them; people who come later do not see earlier \
-             ones. Whose connection breaks gets afterwards what was written meanwhile, as long as their place is kept.",
+             ones. It has them ready until they have arrived: whose connection breaks gets afterwards what was written \
+             meanwhile, as long as their place is kept, also by somebody who has left since. The same goes for what it \
+             tells the others of you: that you come and go, your name, what is switched on.",
         ),
         purpose: text("zustellen", "delivery"),
         place: in_memory,
@@ -395,14 +425,16 @@ pub(crate) const CATEGORIES: &[Category] = &[
         function: Function::Meetings,
         name: text("Schlüssel und Eigenschaften der Verbindung", "Keys and properties of the connection"),
         what: text(
-            "Schlüssel und Kennungen der verschlüsselten Verbindung, welche Formate Ihr Browser beherrscht, Verluste und \
-             Übertragungsrate. Keine Gerätenamen, kein Name des Browsers.",
-            "Keys and identifiers of the encrypted connection, which formats your browser knows, losses and bit rate. No \
-             names of devices, no name of the browser.",
+            "Schlüssel und Kennungen der verschlüsselten Verbindung, welche Formate Ihr Browser beherrscht, der Takt, in dem \
+             er sendet, Verluste, Laufzeiten und eine Schätzung, was Ihre Leitung trägt. Die Schätzung erfährt nur Ihre \
+             eigene Seite, und auch sie nicht, wenn Sie widersprechen. Keine Gerätenamen, kein Name des Browsers.",
+            "Keys and identifiers of the encrypted connection, which formats your browser knows, the clock that it sends by, \
+             losses, delays and an estimate of what your line carries. The estimate is told to your own page only, and not \
+             even to it if you object. No names of devices, no name of the browser.",
         ),
         purpose: text(
-            "verschlüsseln, Bildgrößen wählen, die durch Ihre Leitung passen",
-            "encryption, and choosing picture sizes that fit through your line",
+            "verschlüsseln, Ton und Bild zusammenhalten, Bildgrößen wählen, die durch Ihre Leitung passen",
+            "encryption, keeping sound and picture together, choosing picture sizes that fit through your line",
         ),
         place: in_memory,
         kept: Kept::Stay,
@@ -431,8 +463,26 @@ pub(crate) const CATEGORIES: &[Category] = &[
                 "Negotiated",
                 &["local", "remote_ufrag", "fingerprint", "cname", "held", "slots"],
             ),
-            ("controlplane/src/signal/call.rs", "Call", &["me", "negotiated", "view"]),
+            ("controlplane/src/signal/call.rs", "Call", &["me", "negotiated"]),
         ],
+        switches: &["media.consent_seconds"],
+    },
+    Category {
+        function: Function::Meetings,
+        name: text("Was Sie ansehen", "What you look at"),
+        what: text(
+            "Welche Bilder Ihre Seite zeigt, und wie groß. Niemandem wird gesagt, was Sie ansehen. Wer sendet, erfährt nur, \
+             in welchen Größen das eigene Bild insgesamt gebraucht wird und wann ein ganzes Bild für jemanden fehlt, der \
+             neu hinsieht, nicht für wen; zu zweit kann nur die andere Person gemeint sein.",
+            "Which pictures your page shows, and how large. Nobody is told what you look at. Whoever sends learns only in \
+             which sizes their own picture is needed in all, and when a whole picture is missing for somebody who begins to \
+             look, not for whom; with two people it can only be the other one.",
+        ),
+        purpose: text("nur schicken, was gezeigt wird", "to send only what is shown"),
+        place: in_memory,
+        kept: Kept::Stay,
+        recipients: Recipients::Nobody,
+        held_in: &[("controlplane/src/signal/call.rs", "Call", &["view"])],
         switches: &["media.consent_seconds"],
     },
     Category {
@@ -440,9 +490,13 @@ pub(crate) const CATEGORIES: &[Category] = &[
         name: text("Der Raum", "The room"),
         what: text(
             "Sein Name, wer ihn geöffnet hat, und Prüfwerte seines Passworts und seines Zugangs für Programme. Ein Raum, \
-             der später denselben Namen trägt, hat mit dem früheren nichts zu tun.",
+             der später denselben Namen trägt, hat mit dem früheren nichts zu tun. Mit dem Zugang für Programme kann, wer \
+             den Raum geöffnet hat, auch ohne Browser senden und zusehen lassen (WHIP, WHEP); wer so da ist, steht als \
+             „Stream“ oder „Zuschauer“ in der Liste der Personen.",
             "Its name, who opened it, and hashes of its password and of its token for programs. A later room of the same \
-             name has nothing to do with the earlier one.",
+             name has nothing to do with the earlier one. With the token for programs, whoever opened the room can let \
+             others send and watch without a browser (WHIP, WHEP); who is there that way stands in the list of people as \
+             “Stream” or “Viewer”.",
         ),
         purpose: text("nur Eingeladene einlassen", "let in only those who are invited"),
         place: in_memory,
@@ -524,9 +578,11 @@ pub(crate) const CATEGORIES: &[Category] = &[
         name: text("Anmeldungen", "Sign-ins"),
         what: text(
             "Zeit, Konto und Ergebnis jeder Anmeldung von Organisatorinnen und Organisatoren, ohne IP-Adresse. Gäste kommen \
-             darin nicht vor. Ihre eigenen stehen auf der Startseite unter „Mein Konto und seine Daten“.",
+             darin nicht vor. Ihre eigenen stehen auf der Startseite unter „Mein Konto und seine Daten“. Wird das Konto \
+             gelöscht, bleiben sie bis zu ihrer Frist.",
             "Time, account and result of every sign-in of an organizer, without an IP address. Guests do not appear in it. \
-             Your own are on the start page under “My account and its data”.",
+             Your own are on the start page under “My account and its data”. When the account is deleted, they stay until \
+             their time is over.",
         ),
         purpose: text("Missbrauch von Konten aufklären", "clear up misuse of accounts"),
         place: of_journal,
@@ -539,10 +595,12 @@ pub(crate) const CATEGORIES: &[Category] = &[
         function: Function::Protection,
         name: text("Zähler", "Counters"),
         what: text(
-            "Wie oft in der letzten Minute von einer Adresse ein falsches Passwort kam und wie viele Verbindungen offen \
-             sind, unter einem Prüfwert statt unter der Adresse. Welche Adresse es war, lässt sich daraus nicht ablesen.",
-            "How often a wrong password came from an address in the last minute, and how many connections are open, under \
-             a hash instead of the address. Which address it was cannot be read from it.",
+            "Wie oft in der letzten Minute von einer Adresse, für ein Konto oder für einen Raumnamen ein falsches Passwort \
+             kam und wie viele Verbindungen von einer Adresse offen sind, unter einem Prüfwert statt unter Adresse und \
+             Namen. Welche es waren, lässt sich daraus nicht ablesen.",
+            "How often a wrong password came from an address, for an account or for a room’s name in the last minute, and \
+             how many connections from an address are open, under a hash instead of address and name. Which they were \
+             cannot be read from it.",
         ),
         purpose: text("das Durchprobieren von Passwörtern bremsen", "slow down the trying of passwords"),
         place: in_memory,

@@ -209,6 +209,11 @@ pub(super) fn imprint(config: &Config, stamp: &Stamp, language: Language) -> Str
     end(page, language)
 }
 
+const PROCESSOR: Text = text(
+    "Betreibt den Rechner in unserem Auftrag (Art. 28 DSGVO)",
+    "Runs the machine on our behalf (Art. 28 GDPR)",
+);
+
 const OPERATOR: Text = text("Betreiber", "Operator");
 
 const DEMO: Text = text(
@@ -292,6 +297,11 @@ fn contacts(page: &mut Page, operator: &Operator, language: Language) {
     page.row(say(text("Aufsichtsbehörde", "Supervisory authority")), |page| {
         page.lines(&operator.supervisory_authority);
     });
+    if let Some(processor) = &operator.processor {
+        page.row(say(PROCESSOR), |page| {
+            page.lines(processor);
+        });
+    }
     page.raw("</dl>");
 }
 
@@ -310,7 +320,7 @@ fn datum(page: &mut Page, category: &Category, config: &Config, language: Langua
         (text("Wofür", "What for"), say(category.purpose).to_owned()),
         (text("Wie lange", "How long"), category.kept.says(config, language)),
         (text("Wo", "Where"), say((category.place)(config).name()).to_owned()),
-        (text("Wer es bekommt", "Who gets it"), say(category.recipients.name()).to_owned()),
+        (text("Wer es bekommt", "Who gets it"), say(category.recipients(config).name()).to_owned()),
     ];
     for (term, says) in rows {
         page.row(say(term), |page| {

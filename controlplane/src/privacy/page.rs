@@ -47,12 +47,19 @@ impl Page {
                 let rest = &word[bare.len()..];
                 match bare {
                     _ if bare.starts_with("https://") => self.link(bare, bare).text(rest),
-                    _ if is_email(bare) => self.link(&format!("mailto:{bare}"), bare).text(rest),
+                    _ if is_email(bare) => self.email(bare).text(rest),
                     _ => self.text(word),
                 };
             }
         }
         self
+    }
+
+    /// In a narrow column it breaks behind the sign.
+    fn email(&mut self, address: &str) -> &mut Page {
+        let (whom, host) = address.split_once('@').unwrap_or((address, ""));
+        let _ = write!(self.0, "<a href=\"mailto:{}\">", escaped(address));
+        self.text(whom).raw("@<wbr>").text(host).raw("</a>")
     }
 
     /// A row of a description list.

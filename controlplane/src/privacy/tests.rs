@@ -93,6 +93,7 @@ const TELLING_KEYS: &[(&str, &str)] = &[
     ("operator.address", "operator.address = \"Side Street 2\""),
     ("operator.email", "operator.email = \"other@example.org\""),
     ("operator.phone", "operator.phone = \"+49 30 1234\""),
+    ("operator.processor", "operator.processor = \"The data centre\""),
     ("operator.represented_by", "operator.represented_by = \"The Rector\""),
     ("operator.imprint", "operator.imprint = \"Register 12\""),
     ("operator.data_protection_officer", "operator.data_protection_officer = \"Ms Doe\""),
@@ -198,7 +199,7 @@ fn the_notice_tells_of_every_category_with_its_deadline_place_and_recipients() {
                 category.purpose.to(language),
                 &category.kept.says(&config, language),
                 (category.place)(&config).name().to(language),
-                category.recipients.name().to(language),
+                category.recipients(&config).name().to(language),
             ] {
                 assert!(!says.trim().is_empty() && section.contains(says), "{name}: {says}");
             }

@@ -97,10 +97,12 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right {
         name: text("Auskunft (Art. 15)", "Access (Art. 15)"),
         how: text(
-            "im Gespräch zeigt „Meine Daten“ alles, was der Server über Sie hält. Über Gäste ist nach dem Gespräch nichts \
-             mehr da, worüber Auskunft zu geben wäre.",
-            "in the meeting, “My data” shows everything that the server holds on you. About guests nothing is left after \
-             the meeting that access could be given to.",
+            "im Gespräch zeigt „Meine Daten“ alles, was der Server über Sie hält; von Schlüsseln, Prüfwerten und Paketen, \
+             was es ist und bis wann. Über Gäste ist nach dem Gespräch nichts mehr da, worüber Auskunft zu geben wäre. Ihr \
+             Konto und Ihre Anmeldungen stehen auf der Startseite.",
+            "in the meeting, “My data” shows everything that the server holds on you; of keys, hashes and packets what it is \
+             and until when. About guests nothing is left after the meeting that access could be given to. Your account \
+             and your sign-ins are on the start page.",
         ),
     },
     Right {
@@ -132,8 +134,8 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right {
         name: text("Datenübertragbarkeit (Art. 20)", "Data portability (Art. 20)"),
         how: text(
-            "„Meine Daten“ gibt Ihnen im Gespräch alles als Datei (JSON).",
-            "“My data” gives you everything as a file (JSON) in the meeting.",
+            "„Meine Daten“ gibt es Ihnen im Gespräch als Datei (JSON), Ihr Konto auf der Startseite.",
+            "“My data” gives it to you as a file (JSON) in the meeting, and your account on the start page.",
         ),
     },
     Right {
@@ -153,10 +155,11 @@ pub(crate) fn objection(bases: &LegalBasis) -> Option<Right> {
         how: text(
             "Sie können aus Gründen, die sich aus Ihrer besonderen Situation ergeben, jederzeit der Verarbeitung \
              widersprechen, die auf einer Aufgabe im öffentlichen Interesse beruht. Der Erkennung, wer spricht, \
-             widersprechen Sie unter „Meine Daten“ mit einem Klick und ohne Gründe; gehört werden Sie weiter.",
+             und der Auskunft über Ihre Leitung widersprechen Sie unter „Meine Daten“ mit je einem Klick und ohne Gründe; \
+             gehört werden Sie weiter.",
             "on grounds relating to your particular situation, you can object at any time to processing that rests on a \
-             task in the public interest. To the detection of who speaks you object under “My data”, with one click and \
-             without giving grounds; you are heard all the same.",
+             task in the public interest. To the detection of who speaks, and to being told of your line, you object \
+             under “My data”, with one click each and without giving grounds; you are heard all the same.",
         ),
     })
 }

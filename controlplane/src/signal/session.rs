@@ -81,7 +81,7 @@ const JOIN_WITHIN: Duration = Duration::from_secs(10);
 /// A dead peer is noticed after three missed pings, and the others see after the first that something is wrong.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const SILENT_AFTER: Duration = Duration::from_secs(6);
-const SILENT_FOR_MAX: Duration = Duration::from_secs(15);
+pub(crate) const SILENT_FOR_MAX: Duration = Duration::from_secs(15);
 
 /// A peer that does not read is not written to for longer than this.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
@@ -170,13 +170,17 @@ async fn resume<'a>(
     heard: u64,
 ) -> Result<(Stay<'a>, Seat, Vec<Utf8Bytes>), Refused> {
     let hall = &server.hall;
-    let sha256 = token.sha256();
-    let participant =
-        hall.with(|rooms| rooms.resume(visitor.room.key(), &sha256)).ok_or(Refused::NotAdmitted)?;
+    let (key, sha256) = (visitor.room.key(), token.sha256());
+    let participant = hall.with(|rooms| rooms.resume(key, &sha256, visitor.client));
+    let participant = participant.ok_or(Refused::NotAdmitted)?;
     let stay = Stay::new(server, participant);
     let seat = timeout(SEAT_WITHIN, hall.seat(participant)).await.ok().flatten();
     let mut seat = seat.ok_or(Refused::NotAdmitted)?;
-    let missed = seat.go_on(Instant::now(), heard).ok_or(Refused::NotAdmitted)?;
+    // Each return is told to everybody, and costs what a message costs.
+    if !seat.on_frame(Instant::now()) {
+        return Err(Refused::TooManyAttempts);
+    }
+    let missed = seat.go_on(heard).ok_or(Refused::NotAdmitted)?;
     Ok((stay, seat, missed))
 }
 
@@ -265,17 +269,15 @@ async fn talk(socket: &mut Socket, seat: &mut Seat, first: Vec<Utf8Bytes>) -> En
     let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let silence_ends = tokio::time::Instant::from_std(seat.heard_at + SILENT_FOR_MAX);
         let answer = tokio::select! {
+            () = tokio::time::sleep_until(silence_ends) => return End::Quiet,
             note = seat.next_note() => match note {
                 Some(note) => seat.on_note(note).map(Message::Text),
                 None => return End::Quiet,
             },
             _ = ping.tick() => {
-                let silent_for = seat.heard_at.elapsed();
-                if silent_for > SILENT_FOR_MAX {
-                    return End::Quiet;
-                }
-                if silent_for > SILENT_AFTER {
+                if seat.heard_at.elapsed() > SILENT_AFTER {
                     seat.set_silent(true);
                 }
                 Some(seat.said.ping())
