@@ -157,6 +157,22 @@ for (const name of ['chromium', 'firefox']) describe(`rights in the call, in ${n
     assert.ok(await page.$(`${testid('home')}[href^="/"]`), 'a link leads home, and nobody is sent');
   });
 
+  only('an address with a made-up receipt shows none, or that it is not this server’s', { timeout: 30_000 }, async () => {
+    const { page } = ada;
+    const at = '2026-03-02T09:15:00Z';
+    const whole = { receipt: 'saal-receipt-1', joined_at: at, left_at: at, erased_at: at, erased: { names: 1, states: 1, rate_counters: 3, media_connections: 1, chat_lines: 0 }, chat_lines_relayed: 1 };
+    for (const [words, verdict] of [[null, null], [{ receipt: 'saal-receipt-1' }, null], [{ ...whole, left_at: 'x' }, null], [{ ...whole, chat_lines_relayed: '<b>' }, null], [whole, 'false']]) {
+      await page.goto('about:blank');
+      await page.goto(`${new URL('/bye', server.url)}#en&receipt=${encodeURIComponent(JSON.stringify({ receipt: JSON.stringify(words), signature: '00' }))}`);
+      await until(`${verdict ?? 'no receipt'}, and the way home`, () => page.evaluate((verdict) => {
+        const paper = document.querySelector('#paper');
+        const shown = paper.hidden ? null : document.querySelector('#paper-verdict').dataset.verdict;
+        return shown === verdict && document.querySelector('#countdown').textContent !== '' || `${shown}`;
+      }, verdict));
+    }
+    assert.deepEqual(ada.complaints, []);
+  });
+
   only('closing the tab leaves what the browser keeps, and the start page offers to forget it', { timeout: 30_000 }, async () => {
     const { page } = bob;
     await click(page, 'mic');

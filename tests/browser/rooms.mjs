@@ -6,7 +6,7 @@ import { click, fill, launch, openTab, testid, until } from './lib.mjs';
 import { ACCOUNT, startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
-const GUEST = 'Bea Guest';
+const GUEST = 'Bea <img src=x onerror=alert(1)> {name}'; // text, wherever it is shown
 const SILENT_MS = 1_500;
 
 let server, chromium, link, password;
@@ -157,6 +157,11 @@ describe(`the rules of a room over ${io}`, () => {
     await until('the rule holds', () => ada.page.evaluate(() => window.seen.told.some((text) => text.includes('"locked":true'))));
     await click(bea.page, 'join');
     await until('locked', () => bea.page.evaluate(() => window.seen.told.at(-1) === '{"type":"refused","reason":"locked"}'));
+  });
+
+  step('a name that looks like markup is text in the notice, the lobby and the list', async () => {
+    assert.equal(await ada.page.evaluate(() => document.querySelectorAll('img:not([src^="/assets/"])').length), 0);
+    for (const tab of [ada, bea]) assert.deepEqual(tab.requests.filter((url) => url.endsWith('/x')), [], 'nothing is loaded for it');
   });
 
   step('the password is in no request and no log, and nothing was complained about', () => {

@@ -122,6 +122,7 @@ export class MyData {
       ['data.lines', t('data.lines.count', { count: data.chat_lines_relayed })],
       ['data.address', ...this.#address ? [el('span', { class: 'mono' }, this.#address), ' '] : [], hint(t('data.address.hint'))],
       ['data.id', el('span', { class: 'mono' }, data.participant), ' ', hint(t('data.id.hint'))],
+      ['data.place', hint(t('data.place.hint'))],
       ...connection ? [
         /** @type {[import('./i18n.js').TextKey, ...(Node | string)[]]} */ (['data.connection', t('data.connection.lines', { slots: connection.slots.length, shown: connection.view.length }), ' ', hint(t('data.connection.hint'))]),
         /** @type {[import('./i18n.js').TextKey, ...(Node | string)[]]} */ (['data.counters', t('data.counters.left', { chat: data.chat_lines_allowed, messages: connection.messages_allowed, offers: connection.offers_allowed }), ' ', hint(t('data.counters.hint'))]),
@@ -179,9 +180,10 @@ export class MyData {
       format: FORMAT,
       exported_at: new Date().toISOString(),
       control_plane: this.#data,
+      control_plane_also: ['hash-of-address', 'hash-of-return-token', 'messages-under-way'],
       ...this.#account ? { account: this.#account } : {},
       media_plane: {
-        holds_while_connected: ['address', 'keys', 'packet-numbers', 'latest-packets', ...this.#data.objections.speaker_detection ? [] : ['loudness'], 'line-quality'],
+        holds_while_connected: ['address', 'keys', 'formats', 'packet-numbers', 'sender-clock', 'latest-packets', ...this.#data.objections.speaker_detection ? [] : ['loudness'], 'line-quality'],
         address: this.#address,
       },
       browser: { ...kept(), own_chat_lines: this.#ownChat() },

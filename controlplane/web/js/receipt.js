@@ -15,6 +15,7 @@ import { receiptKey } from './signalling.js';
  * @property {number} chat_lines_relayed
  */
 
+const COUNTED = ['names', 'states', 'rate_counters', 'media_connections', 'chat_lines'];
 const MARK = '&receipt=';
 
 /** @param {Receipt} receipt */
@@ -33,11 +34,14 @@ export function takeReceiptFromAddress() {
   }
 }
 
-/** @param {Receipt} receipt @returns {Words | null} null when this is no receipt */
+/** Anybody can make an address with a text in it. @param {Receipt} receipt @returns {Words | null} null when this is no receipt */
 export function read({ receipt }) {
   try {
     const words = JSON.parse(receipt);
-    return words.receipt === 'saal-receipt-1' ? words : null;
+    const moments = [words.joined_at, words.left_at, words.erased_at];
+    const numbers = [...COUNTED.map((kind) => words.erased[kind]), words.chat_lines_relayed];
+    const isOne = words.receipt === 'saal-receipt-1' && moments.every((at) => !Number.isNaN(Date.parse(at))) && numbers.every(Number.isSafeInteger);
+    return isOne ? words : null;
   } catch {
     return null;
   }
