@@ -2,6 +2,7 @@
 
 mod abuse;
 mod canary;
+mod curious;
 mod http;
 mod join;
 mod memory;
