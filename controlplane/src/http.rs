@@ -127,7 +127,7 @@ async fn route(server: &Rc<Server>, request: Request<Incoming>, client: ClientAd
             false => method_not_allowed("GET, HEAD"),
         };
     }
-    let Some(file) = file_of(&path) else { return not_found(server) };
+    let Some(file) = file_of(&path) else { return not_found(server, &request) };
     if !is_read {
         return method_not_allowed("GET, HEAD");
     }
@@ -156,8 +156,8 @@ fn file_of(path: &str) -> Option<String> {
 }
 
 pub(crate) fn page<B>(server: &Server, request: &Request<B>, file: &str) -> Answer {
-    let Some(asset) = server.assets.find(file) else { return not_found(server) };
-    let Ok(etag) = HeaderValue::from_str(&asset.etag) else { return not_found(server) };
+    let Some(asset) = server.assets.find(file) else { return not_found(server, request) };
+    let Ok(etag) = HeaderValue::from_str(&asset.etag) else { return not_found(server, request) };
     let known = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_known = known
         .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.etag));
@@ -239,14 +239,10 @@ pub(crate) fn method_not_allowed(allowed: &'static str) -> Answer {
     answer
 }
 
-fn not_found(server: &Server) -> Answer {
-    let page = server.assets.find("404.html").map(|asset| Bytes::from(asset.bytes.into_owned()));
-    let plain = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Not found</title>\
-        <h1>Not found</h1><p><a href=\"/\">Saal</a></p></html>";
-    let mut answer = Answer::new(Full::new(page.unwrap_or_else(|| Bytes::from_static(plain.as_bytes()))));
+fn not_found<B>(server: &Server, request: &Request<B>) -> Answer {
+    let language = wanted_language(request);
+    let mut answer = html(language, server.notices.not_found(language));
     *answer.status_mut() = StatusCode::NOT_FOUND;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer
 }
 

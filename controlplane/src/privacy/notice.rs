@@ -18,6 +18,7 @@ pub(crate) enum Document {
 pub(crate) struct Notices {
     privacy: [Bytes; 2],
     imprint: [Bytes; 2],
+    not_found: [Bytes; 2],
     stamp: Stamp,
 }
 
@@ -29,6 +30,7 @@ impl Notices {
         Notices {
             privacy: Language::ALL.map(|language| privacy(config, &stamp, language).into()),
             imprint: Language::ALL.map(|language| imprint(config, &stamp, language).into()),
+            not_found: Language::ALL.map(|language| not_found(config, language).into()),
             stamp,
         }
     }
@@ -43,6 +45,11 @@ impl Notices {
             Document::Imprint => &self.imprint,
         };
         pages[language as usize].clone()
+    }
+
+    /// What stands where there is no page.
+    pub(crate) fn not_found(&self, language: Language) -> Bytes {
+        self.not_found[language as usize].clone()
     }
 }
 
@@ -70,7 +77,7 @@ pub(super) fn privacy(config: &Config, stamp: &Stamp, language: Language) -> Str
     let say = |text: Text| text.to(language);
     let demo = LegalBasis::default();
     let bases = config.operator.as_ref().map_or(&demo, |operator| &operator.legal_basis);
-    let mut page = begin(Document::Privacy, config, language);
+    let mut page = begin(Document::Privacy.title(), Document::Privacy.path(), config, language);
     page.element("p class=\"stamp\"", &stamp.line(language));
     page.element(
         "p class=\"lead\"",
@@ -171,7 +178,7 @@ pub(super) fn privacy(config: &Config, stamp: &Stamp, language: Language) -> Str
 
 pub(super) fn imprint(config: &Config, stamp: &Stamp, language: Language) -> String {
     let say = |text: Text| text.to(language);
-    let mut page = begin(Document::Imprint, config, language);
+    let mut page = begin(Document::Imprint.title(), Document::Imprint.path(), config, language);
     match &config.operator {
         Some(operator) => {
             page.raw("<dl class=\"contacts\">");
@@ -209,6 +216,22 @@ pub(super) fn imprint(config: &Config, stamp: &Stamp, language: Language) -> Str
     end(page, language)
 }
 
+/// Nothing of the address that was asked for is said again.
+fn not_found(config: &Config, language: Language) -> String {
+    let mut page = begin(text("Diese Seite gibt es nicht", "There is no such page"), "", config, language);
+    page.element(
+        "p",
+        text(
+            "Vielleicht ist der Link nicht vollständig, oder es hängt ein Zeichen zu viel daran, etwa ein Punkt. Namen von \
+             Räumen haben nur Buchstaben, Ziffern, „-“ und „_“.",
+            "Perhaps the link is not complete, or has a character too many, a full stop for example. Names of rooms have \
+             letters, digits, “-” and “_” only.",
+        )
+        .to(language),
+    );
+    end(page, language)
+}
+
 const PROCESSOR: Text = text(
     "Betreibt den Rechner in unserem Auftrag (Art. 28 DSGVO)",
     "Runs the machine on our behalf (Art. 28 GDPR)",
@@ -223,15 +246,16 @@ const DEMO: Text = text(
      others before that is filled in.",
 );
 
-fn begin(document: Document, config: &Config, language: Language) -> Page {
+/// `path` is the page's own, for the links to the other language.
+fn begin(title: Text, path: &str, config: &Config, language: Language) -> Page {
     let say = |text: Text| text.to(language);
-    let title = say(document.title());
+    let title = say(title);
     let mut page = Page::begin(language, &format!("{title} · Saal"), &STYLES);
     page.element("a class=\"skip\" href=\"#main\"", say(text("Zum Inhalt springen", "Skip to content")));
     page.raw("<header class=\"site-header\"><a class=\"brand\" href=\"/\" aria-label=\"")
         .text(say(text("Saal, Startseite", "Saal, start page")))
         .raw("\"><img src=\"/assets/img/mark.svg\" alt=\"\" width=\"32\" height=\"32\"><span>Saal</span></a>")
-        .languages(document.path(), language)
+        .languages(path, language)
         .raw("</header>\n<main id=\"main\" class=\"narrow\"><article class=\"card prose\">")
         .element("h1", title);
     if config.operator.is_none() {

@@ -96,11 +96,18 @@ fn the_notices_hash_is_that_of_the_table_that_check_prints() {
 fn every_page_leads_to_the_notice_and_the_imprint() {
     let server = Server::start("");
     // The page of a room holds two: the door and the call.
-    for (path, times) in [("/", 1), ("/bye", 1), ("/privacy", 1), ("/imprint", 1), ("/r/alpha", 2)] {
+    let pages = [("/", 1), ("/bye", 1), ("/privacy", 1), ("/imprint", 1), ("/r/alpha", 2), ("/r/alpha.", 1)];
+    for (path, times) in pages {
         let page = get(server.http, path).body;
         for to in ["href=\"/privacy", "href=\"/imprint"] {
             assert!(page.matches(to).count() >= times, "{path}: {to}");
         }
+    }
+    // A link with a character too many leads nowhere, in words that its reader understands.
+    for (language, says) in [("de", "Diese Seite gibt es nicht"), ("en", "There is no such page")] {
+        let page = get(server.http, &format!("/r/alpha.?lang={language}"));
+        assert!(page.status == 404 && page.body.contains(&format!("<html lang=\"{language}\">")));
+        assert!(page.body.contains(says) && !page.body.contains("alpha"), "{}", page.body);
     }
 }
 

@@ -383,7 +383,7 @@ export const de = {
   'data.place': 'Platz bei Unterbrechung',
   'data.place.hint': 'Reißt die Verbindung ab, bringt ein Token Ihren Browser zurück; der Server hat davon nur einen Prüfwert. Dazu hält er, was zu Ihnen unterwegs ist, bis es angekommen ist.',
   'data.connection': 'Medienverbindung',
-  'data.connection.lines': '{slots} Empfangsleitungen, {shown} Bilder angefordert',
+  'data.connection.lines': 'Empfangsleitungen: {slots}, angeforderte Bilder: {shown}',
   'data.connection.hint': 'Dazu Schlüssel, Formate, Paketnummern, Laufzeiten und die letzten Pakete, bis Sie gehen. Einzelheiten stehen in der heruntergeladenen Datei.',
   'data.counters': 'Zähler gegen Überlastung',
   'data.counters.left': 'Auf einmal noch: {chat} Chat-Nachrichten, {messages} Signale, {offers} Verbindungsangebote',

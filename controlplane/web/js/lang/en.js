@@ -382,7 +382,7 @@ export const en = {
   'data.place': 'Place when interrupted',
   'data.place.hint': 'If the connection breaks, a token brings your browser back; the server has only a hash of it. It also holds what is on its way to you until it has arrived.',
   'data.connection': 'Media connection',
-  'data.connection.lines': '{slots} receiving lines, {shown} pictures asked for',
+  'data.connection.lines': 'receiving lines: {slots}, pictures asked for: {shown}',
   'data.connection.hint': 'With it: keys, formats, packet numbers, delays and the latest packets, until you leave. The download has the details.',
   'data.counters': 'Counters against overload',
   'data.counters.left': 'At once: {chat} chat messages, {messages} signals, {offers} connection offers',
