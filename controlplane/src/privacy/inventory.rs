@@ -306,7 +306,7 @@ pub(crate) const CATEGORIES: &[Category] = &[
         recipients: Recipients::Room,
         held_in: &[
             ("dataplane/src/sfu/history.rs", "History", &["entries", "payloads"]),
-            ("dataplane/src/rooms.rs", "Rooms", &["batch"]),
+            ("dataplane/src/rooms.rs", "Shared", &["batch"]),
         ],
         switches: &[],
     },
