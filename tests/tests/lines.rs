@@ -63,7 +63,9 @@ fn a_picture_larger_than_the_first_estimate_comes_though_nobody_speaks() {
         let all = world.connect_all(room, [Plan::browser().sending(vec![camera]), Plan::viewer()]);
         let seen = |world: &World| world.received(all[1], all[0], Camera);
         world.view(all[1], &[(all[0], Camera, 720)]);
-        world.until("it is seen", |world| seen(world) > 200);
+        world.until("it begins", |world| seen(world) > 0);
+        world.run_for(Duration::from_secs(1));
+        assert!(seen(world) > 230, "25 frames of ten packets, without a break: {}", seen(world));
         // Nor has the line after an outage anything else to tell of.
         for direction in [Direction::Up, Direction::Down] {
             world.set_script(all[1], direction, "loss=100%; 5s loss=0%");

@@ -140,6 +140,11 @@ impl Downlink {
         estimate.or(self.remb_bps)
     }
 
+    /// A queue, losses or the receiver have told what the line carries; before, the estimate is what to begin with.
+    pub(crate) fn has_end(&self) -> bool {
+        self.downstream.limit().or(self.remb_bps).is_some()
+    }
+
     /// What the receiver should be able to get: as much is looked for on the line.
     pub(crate) fn wants(&mut self, bps: u64) {
         self.downstream.wants(bps);

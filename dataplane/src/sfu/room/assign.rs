@@ -127,8 +127,10 @@ impl Room {
             let wished_bps = demand(participant, estimate_bps, now, sources, speakers, demands);
             let audio_bps = participant.audio_bps(sources);
             participant.wants(allocation::wants(wished_bps + audio_bps));
-            let line_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps));
             let Worth { all_bps, first_bps } = allocation::worth(demands);
+            // What has shown no end is not why somebody would see nothing at all.
+            let least_bps = if participant.downlink.has_end() { 0 } else { first_bps };
+            let line_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps).max(least_bps));
             let core_bps = relief.bound_bps(all_bps, first_bps, place, count);
             let budget_bps = line_bps.into_iter().chain(core_bps).min();
             allocation::divide(now, budget_bps, demands, &mut participant.patience);

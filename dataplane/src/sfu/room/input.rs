@@ -21,8 +21,8 @@ use crate::wire::ext::ExtensionValues;
 use crate::wire::rtcp::{self, Packet, ReportBlocks};
 use crate::wire::rtp::Header;
 
-/// Trains sealed before they are handed to the kernel, which reads them from the cache as long as they are few.
-const TRAINS_WAITING_MAX: usize = 64;
+/// Trains sealed before they are handed to the kernel: so many of ten packets stay in a core's own cache until it reads them.
+const TRAINS_WAITING_MAX: usize = 16;
 /// When an estimate has fallen, layers are chosen anew after so much of the usual interval.
 const CHOICE_INTERVAL_MIN: Duration = Duration::from_millis(60);
 /// Retransmissions and keyframes that one datagram may ask for.
