@@ -2,8 +2,8 @@
 // the finding of keyframes and the choice of simulcast layers are worth.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { click, fill, launch, missing, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, startServer } from './server.mjs';
+import { click, enter, launch, missing, newRoom, openTab, until } from './lib.mjs';
+import { startServer } from './server.mjs';
 
 const CASES = [
   ['chromium', 'video/H264'], // Firefox has no H264 without a download
@@ -33,7 +33,7 @@ describe('codecs', () => {
 
   for (const [name, codec] of CASES) {
     test(`${codec} from ${name} plays in ${name}`, { timeout: 60_000 }, async () => {
-      const link = await openRoom(browsers[name]);
+      const link = await newRoom(browsers[name], server);
       const sender = await join(browsers[name], link, 'Sender', codec);
       const viewer = await join(browsers[name], link, 'Viewer', codec);
       await click(sender.page, 'camera');
@@ -56,27 +56,10 @@ describe('codecs', () => {
   });
 });
 
-async function openRoom(browser) {
-  const { page } = await openTab(browser);
-  await page.goto(server.url);
-  await fill(page, 'account', ACCOUNT);
-  await fill(page, 'password', server.password);
-  await click(page, 'sign-in');
-  await click(page, 'open-room');
-  const field = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
-  await until('a link', () => field.evaluate((element) => element.value !== ''));
-  const link = await field.evaluate((element) => element.value);
-  await page.close();
-  return link;
-}
-
 async function join(browser, link, name, codec) {
   const tab = await openTab(browser);
   await tab.page.evaluateOnNewDocument(prefer, codec);
-  await tab.page.goto(link);
-  await fill(tab.page, 'display-name', name);
-  await click(tab.page, 'join');
-  await until('connected', () => tab.page.evaluate(() => window.saal?.pc?.connectionState === 'connected'));
+  await enter(tab.page, link, name);
   return tab;
 }
 

@@ -6,8 +6,8 @@ import { after, before, describe, test } from 'node:test';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { click, fill, launch, missing, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, ADDRESS, startCapture, startServer } from './server.mjs';
+import { click, fill, launch, missing, openRoom, openTab, signIn, testid, until } from './lib.mjs';
+import { ADDRESS, startCapture, startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
 
@@ -63,15 +63,10 @@ describe(`a conference over ${io}`, () => {
 
   step('the organizer signs in and opens a room.', async () => {
     const { page } = organizer;
-    await page.goto(server.url);
-    await fill(page, 'account', ACCOUNT);
-    await fill(page, 'password', server.password);
-    await click(page, 'sign-in');
+    await signIn(page, server);
     await fill(page, 'room-name', ROOM);
     await fill(page, 'room-password', PASSWORD);
-    await click(page, 'open-room');
-    const field = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
-    link = await field.evaluate((element) => element.value ?? element.href ?? element.textContent);
+    link = await openRoom(page);
     assert.ok(link.startsWith(`${server.url.replace(/\/$/, '')}/r/${ROOM}#`), link);
   });
 

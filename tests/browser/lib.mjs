@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ACCOUNT } from './server.mjs';
 
 // Debian's wrapper script /usr/bin/chromium adds flags of its own, so the program behind it is started.
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/lib/chromium/chromium';
@@ -179,6 +180,40 @@ export async function fill(page, name, text) {
 export async function click(page, name) {
   const button = await page.waitForSelector(`${testid(name)}:not([disabled])`, { visible: true, timeout: 10_000 });
   await button.click();
+}
+
+/** The organizer comes to the start page and signs in. @param {{ url: string, password: string }} server */
+export async function signIn(page, { url, password }) {
+  // The wires are seconds old: Chromium may break off what it began before it saw the last address of its host.
+  await until('the page', () => page.goto(url).then(() => true));
+  await fill(page, 'account', ACCOUNT);
+  await fill(page, 'password', password);
+  await click(page, 'sign-in');
+}
+
+/** An organizer who is signed in opens a room. @returns its link */
+export async function openRoom(page) {
+  await click(page, 'open-room');
+  const field = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
+  await until('a link', () => field.evaluate(({ value }) => value !== ''));
+  return field.evaluate(({ value }) => value);
+}
+
+/** A room whose organizer has closed the start page. @returns its link */
+export async function newRoom(browser, server) {
+  const { page } = await openTab(browser);
+  await signIn(page, server);
+  const link = await openRoom(page);
+  await page.close();
+  return link;
+}
+
+/** Somebody comes in by the link, with everything off. */
+export async function enter(page, link, name) {
+  await page.goto(link);
+  await fill(page, 'display-name', name);
+  await click(page, 'join');
+  await until(`${name} is connected`, () => page.evaluate(() => window.saal?.pc?.connectionState === 'connected'));
 }
 
 /**

@@ -2,8 +2,8 @@
 // SAAL_IO names the backend of the data plane.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { click, fill, launch, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, startServer } from './server.mjs';
+import { click, fill, launch, newRoom, openTab, testid, until } from './lib.mjs';
+import { startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
 const people = { ada: { name: 'Ada' }, kai: { name: 'Kai' } };
@@ -13,16 +13,7 @@ describe(`what people see of their connection over ${io}`, () => {
   before(async () => {
     server = await startServer({ io });
     [chromium, firefox] = await Promise.all([launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM }), launch('firefox')]);
-    const organizer = await openTab(chromium);
-    // The wires are seconds old: Chromium may break off what it began before it saw the last address of its host.
-    await until('the page', () => organizer.page.goto(server.url).then(() => true));
-    await fill(organizer.page, 'account', ACCOUNT);
-    await fill(organizer.page, 'password', server.password);
-    await click(organizer.page, 'sign-in');
-    await click(organizer.page, 'open-room');
-    const field = await organizer.page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
-    const link = await field.evaluate(({ value }) => value);
-    await organizer.page.close();
+    const link = await newRoom(chromium, server);
     for (const [person, browser] of [[people.ada, chromium], [people.kai, firefox]]) {
       const { page } = Object.assign(person, await openTab(browser), { name: person.name });
       await page.goto(link);

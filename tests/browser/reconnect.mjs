@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
-import { click, fill, launch, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, ADDRESS, startServer } from './server.mjs';
+import { click, fill, launch, newRoom, openTab, testid, until } from './lib.mjs';
+import { ADDRESS, startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
 const { SAAL_NETNS_SERVER: SERVER, SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
@@ -22,16 +22,7 @@ describe(`broken and changed networks over ${io}`, () => {
   before(async () => {
     server = await startServer({ io });
     [chromium, firefox] = await Promise.all([launch('chromium', { netns: CHROMIUM }), launch('firefox')]);
-    const organizer = await openTab(chromium);
-    // The wires are seconds old: Chromium may break off what it began before it saw the last address of its host.
-    await until('the page', () => organizer.page.goto(server.url).then(() => true));
-    await fill(organizer.page, 'account', ACCOUNT);
-    await fill(organizer.page, 'password', server.password);
-    await click(organizer.page, 'sign-in');
-    await click(organizer.page, 'open-room');
-    const field = await organizer.page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
-    const link = await field.evaluate(({ value }) => value);
-    await organizer.page.close();
+    const link = await newRoom(chromium, server);
     for (const [person, browser] of [[people.ada, chromium], [people.kai, firefox]]) {
       const { page } = Object.assign(person, await openTab(browser), { name: person.name });
       await page.goto(link);

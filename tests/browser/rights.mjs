@@ -6,8 +6,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { click, fill, launch, missing, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, startServer } from './server.mjs';
+import { click, fill, launch, missing, newRoom, openTab, signIn, testid, until } from './lib.mjs';
+import { startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
 const downloads = mkdtempSync(join(tmpdir(), 'saal-rights-'));
@@ -32,12 +32,11 @@ after(async () => {
 for (const name of ['chromium', 'firefox']) describe(`rights in the call, in ${name}`, () => {
   const only = name === 'chromium' ? test : () => {};
 
-  before(async () => { link = await openRoom(); }, { timeout: 60_000 });
+  before(async () => { link = await newRoom(chromium, server); }, { timeout: 60_000 });
 
   only('organizers find their own sign-ins on the start page', { timeout: 30_000 }, async () => {
     const { page } = await openTab(chromium);
-    await page.goto(server.url);
-    await signIn(page);
+    await signIn(page, server);
     const account = await page.waitForSelector(testid('own-account'), { visible: true });
     await account.evaluate((details) => details.querySelector('summary').click());
     const told = () => page.$eval(testid('account-held'), ({ innerText }) => innerText);
@@ -261,21 +260,3 @@ const forged = (page) => page.evaluate(async () => {
   const changed = text('#paper-text').replace('"chat_lines":0', '"chat_lines":1');
   return (await verify({ receipt: changed, signature: text('#paper-signature') })).verdict;
 });
-
-async function signIn(page) {
-  await fill(page, 'account', ACCOUNT);
-  await fill(page, 'password', server.password);
-  await click(page, 'sign-in');
-}
-
-async function openRoom() {
-  const { page } = await openTab(chromium);
-  await page.goto(server.url);
-  await signIn(page);
-  await click(page, 'open-room');
-  const field = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
-  await until('a link', () => field.evaluate((element) => element.value !== ''));
-  const url = await field.evaluate((element) => element.value);
-  await page.close();
-  return url;
-}

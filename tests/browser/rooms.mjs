@@ -2,8 +2,8 @@
 // the developer console open, and is removed. SAAL_IO names the backend of the data plane.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { click, fill, launch, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, startServer } from './server.mjs';
+import { click, fill, launch, openRoom, openTab, signIn, testid, until } from './lib.mjs';
+import { startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
 const GUEST = 'Bea <img src=x onerror=alert(1)> {name}'; // text, wherever it is shown
@@ -21,15 +21,9 @@ describe(`the rules of a room over ${io}`, () => {
     chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
     ada = await openTab(chromium);
     bea = await openTab(chromium);
-    // The wires are seconds old: Chromium may break off what it began before it saw the last address of its host.
-    await until('the page', () => ada.page.goto(server.url).then(() => true));
-    await fill(ada.page, 'account', ACCOUNT);
-    await fill(ada.page, 'password', server.password);
-    await click(ada.page, 'sign-in');
+    await signIn(ada.page, server);
     await click(ada.page, 'lobby');
-    await click(ada.page, 'open-room');
-    const field = await ada.page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
-    link = await field.evaluate(({ value }) => value);
+    link = await openRoom(ada.page);
     password = await ada.page.$eval(testid('shown-password'), ({ value }) => value);
     await ada.page.goto(link);
     await fill(ada.page, 'display-name', 'Ada');

@@ -6,8 +6,8 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LOOKS, drawn } from './drawn.mjs';
 import { indexed } from './indexed.mjs';
-import { click, fill, launch, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, startServer } from './server.mjs';
+import { click, fill, launch, openRoom, openTab, signIn, testid, until } from './lib.mjs';
+import { startServer } from './server.mjs';
 
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const pictures = resolve(process.argv[2] ?? join(repository, 'docs/screenshots'));
@@ -77,9 +77,7 @@ async function photograph(viewport) {
   await page.goto(server.url);
   await page.waitForSelector(testid('account'), { visible: true });
   await shoot('welcome');
-  await fill(page, 'account', ACCOUNT);
-  await fill(page, 'password', server.password);
-  await click(page, 'sign-in');
+  await signIn(page, server);
   await fill(page, 'room-name', WORDS.room);
   await shoot('signed-in');
   await page.$eval(testid('own-account'), (account) => {
@@ -92,8 +90,7 @@ async function photograph(viewport) {
     account.open = false;
     scrollTo(0, 0);
   });
-  await click(page, 'open-room');
-  const link = await page.waitForSelector(testid('room-link'), { visible: true }).then((field) => field.evaluate(({ value }) => value));
+  const link = await openRoom(page);
   await shoot('opened');
   await page.$eval('.streams', (streams) => {
     streams.open = true;

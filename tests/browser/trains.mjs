@@ -2,8 +2,8 @@
 // tab, once with one packet per send, and once with trains and padding. SAAL_IO names the backend of the data plane.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { click, fill, launch, missing, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, startServer } from './server.mjs';
+import { click, enter, launch, missing, newRoom, openTab, until } from './lib.mjs';
+import { startServer } from './server.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
 /** Tiles with room for the larger layer of 640x360. */
@@ -73,7 +73,7 @@ async function watch(media, then = async () => {}) {
   const server = await startServer({ io, media, log: 'warn' });
   const people = {};
   try {
-    const link = await openRoom(server);
+    const link = await newRoom(chromium, server);
     for (const [name, browser] of Object.entries({ lin: chromium, ada: chromium, bea: chromium, kai: firefox })) people[name] = await join(browser, link, name);
     for (const name of SPEAKERS) {
       await click(people[name].page, 'mic');
@@ -123,26 +123,9 @@ async function switchesLayers({ ada: { page } }) {
   await until('large pictures', () => all((height) => height === 360));
 }
 
-async function openRoom(server) {
-  const { page } = await openTab(chromium);
-  await page.goto(server.url);
-  await fill(page, 'account', ACCOUNT);
-  await fill(page, 'password', server.password);
-  await click(page, 'sign-in');
-  await click(page, 'open-room');
-  const field = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
-  await until('a link', () => field.evaluate((element) => element.value !== ''));
-  const link = await field.evaluate((element) => element.value);
-  await page.close();
-  return link;
-}
-
 async function join(browser, link, name) {
   const tab = await openTab(browser);
-  await tab.page.goto(link);
-  await fill(tab.page, 'display-name', name);
-  await click(tab.page, 'join');
-  await until('connected', () => tab.page.evaluate(() => window.saal?.pc?.connectionState === 'connected'));
+  await enter(tab.page, link, name);
   return tab;
 }
 

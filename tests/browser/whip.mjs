@@ -5,8 +5,8 @@ import { spawn } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { click, fill, launch, openTab, testid, until } from './lib.mjs';
-import { ACCOUNT, startServer } from './server.mjs';
+import { click, enter, launch, openRoom, openTab, signIn, testid, until } from './lib.mjs';
+import { startServer } from './server.mjs';
 
 // Debian's own, whose packages it finds whatever other Python is first in the path.
 const PYTHON = process.env.PYTHON ?? '/usr/bin/python3';
@@ -22,21 +22,12 @@ describe(`WHIP and WHEP over ${io}`, () => {
     server = await startServer({ io });
     chromium = await launch('chromium', { netns: process.env.SAAL_NETNS_CHROMIUM });
     ({ page } = await openTab(chromium));
-    // The wires are seconds old: Chromium may break off what it began before it saw the last address of its host.
-    await until('the page', () => page.goto(server.url).then(() => true));
-    await fill(page, 'account', ACCOUNT);
-    await fill(page, 'password', server.password);
-    await click(page, 'sign-in');
-    await click(page, 'open-room');
-    const link = await page.waitForSelector(testid('room-link'), { visible: true, timeout: 10_000 });
+    await signIn(page, server);
+    const link = await openRoom(page);
     for (const name of ['whip-url', 'whep-url', 'media-token']) {
       told[name] = await page.$eval(testid(name), (field) => /** @type {HTMLInputElement} */ (field).value);
     }
-    await page.goto(await link.evaluate((field) => field.value));
-    await fill(page, 'display-name', 'Ada');
-    await click(page, 'join');
-    await page.waitForSelector(testid('hang-up'), { visible: true, timeout: 15_000 });
-    await until('connected', () => page.evaluate(() => window.saal.pc.connectionState === 'connected'));
+    await enter(page, link, 'Ada');
   }, { timeout: 60_000 });
 
   after(async () => {
