@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -185,9 +185,8 @@ impl Proxy {
 
     /// A socket of its own for a new client, so that the server can tell the clients apart.
     fn welcome(&mut self, now: Instant, client: SocketAddr) -> io::Result<usize> {
-        let Arguments { to, up, down, each, seed, .. } = &self.arguments;
-        let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-        let mut socket = UdpSocket::bind(any)?;
+        let Arguments { listen, to, up, down, each, seed, .. } = &self.arguments;
+        let mut socket = UdpSocket::bind(seen_from(*listen, *to))?;
         socket.connect(*to)?;
         let back = self.backs.len();
         self.poll.registry().register(&mut socket, Token(back), Interest::READABLE)?;
@@ -213,6 +212,14 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Where the server sees the clients. Its answers to their checks tell them this address (RFC 8445 §7.3.1.1), and Firefox
+/// takes none that tells of loopback, so a server on loopback must not see them there, too.
+fn seen_from(listen: SocketAddr, to: SocketAddr) -> SocketAddr {
+    let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let is_local = to.ip().is_loopback() && listen.is_ipv4() == to.is_ipv4();
+    SocketAddr::new(if is_local { listen.ip() } else { any }, 0)
 }
 
 fn describe(waits: &mut [Wait], seconds: f64) -> String {
