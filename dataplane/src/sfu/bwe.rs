@@ -5,6 +5,7 @@
 //! ```text
 //! feedback ─ sent ─┬─ groups ─ trend ── usage ──┐
 //!                  ├─ acked ── what arrives ────┤
+//!                  ├─ flow ─── of a full line ──┤
 //!                  ├─ probe ── what came through┼─ aimd ─┐
 //!                  └─ loss ─── what was lost ───┴────────┴─ the lesser of both: the estimate
 //! ```
@@ -14,6 +15,7 @@
 
 mod acked;
 mod aimd;
+mod flow;
 mod groups;
 mod loss;
 mod probe;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use acked::Acked;
 use aimd::{Aimd, Rates};
+use flow::Flow;
 use groups::Groups;
 use loss::LossBased;
 use probe::{Probes, Verdict};
@@ -94,8 +97,7 @@ struct Estimator {
     groups: Groups,
     trend: Trend,
     acked: Acked,
-    /// How fast what arrived had left.
-    offered: Acked,
+    flow: Flow,
     aimd: Aimd,
     loss: LossBased,
     estimate_bps: f64,
@@ -171,7 +173,7 @@ impl Downstream {
             let Some(arrived_us) = arrival else { continue };
             let arrived_us = estimator.unwrap(arrived_us);
             estimator.acked.on_packet(arrived_us, told.bytes);
-            estimator.offered.on_packet(told.sent_us as i64, told.bytes);
+            estimator.flow.on_packet(told.sent_us as i64, arrived_us, told.bytes);
             probes.on_arrival(&told, arrived_us);
             if let Some(step) = estimator.groups.on_packet(told.sent_us as i64, arrived_us) {
                 estimator.trend.on_step(step);
@@ -310,7 +312,7 @@ impl Estimator {
             groups: Groups::default(),
             trend: Trend::new(),
             acked: Acked::new(),
-            offered: Acked::new(),
+            flow: Flow::new(),
             aimd: Aimd::new(START_BPS, now_us),
             loss: LossBased::default(),
             estimate_bps: START_BPS,
@@ -341,9 +343,9 @@ impl Estimator {
             (self.way_us, self.way_at_us) = (way_us, now_us);
         }
         let acked = self.acked.bps();
-        let rates = Rates { acked, offered: self.offered.bps() };
+        let rates = Rates { acked, full: self.flow.full_bps() };
         // A queue that is longer than any frame has grown, whether a group of packets has come through it yet or not.
-        let usage = if is_congested && rates.is_full() { Usage::Over } else { self.trend.usage() };
+        let usage = if is_congested && rates.full.is_some() { Usage::Over } else { self.trend.usage() };
         if usage == Usage::Over {
             self.over_us = Some(now_us);
             self.is_limited = true;

@@ -1,5 +1,5 @@
-//! How much arrives at the receiver, and by the times of leaving how much of it was sent: bits a second, smoothed the less the more surprising they are
-//! (as libwebrtc's acknowledged bitrate estimator does, with a normal distribution for prior and sample).
+//! How much arrives at the receiver: bits a second, smoothed the less the more surprising they are (as libwebrtc's
+//! acknowledged bitrate estimator does, with a normal distribution for prior and sample).
 
 /// One sample: long enough for several frames, short enough to see a drop at once.
 const WINDOW_US: i64 = 150_000;
@@ -25,7 +25,6 @@ impl Acked {
         Acked { newest_us: None, window_us: 0, bytes: 0, estimate_bps: None, variance: VARIANCE_START }
     }
 
-    /// A packet that arrived, at the time that the rate is asked of.
     pub(crate) fn on_packet(&mut self, arrived_us: i64, bytes: u64) {
         let window = if self.estimate_bps.is_some() { WINDOW_US } else { FIRST_WINDOW_US };
         if let Some(newest_us) = self.newest_us {

@@ -22,8 +22,6 @@ const REDUCE_US_MIN: u64 = 10_000;
 const REDUCE_US_MAX: u64 = 200_000;
 /// What arrives has fallen so far below the estimate that nothing waits for the round trip.
 const COLLAPSE: f64 = 0.5;
-/// Less of what was sent than this arrives: the line is full.
-const FULL: f64 = 0.9;
 /// Time that the receiver takes to notice an overuse, beside the round trip (§5.5).
 const NOTICE_S: f64 = 0.1;
 /// Near the limit the rate grows by half of one packet of a frame in such a time; frames of video at 30 a second.
@@ -38,11 +36,12 @@ pub(crate) struct Aimd {
     changed_us: u64,
 }
 
-/// What arrives in a second, and how fast the same packets had left. `None` for too little to tell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
+    /// What arrives in the mean; `None` for too little to tell.
     pub(crate) acked: Option<f64>,
-    pub(crate) offered: Option<f64>,
+    /// What the line carries that passes on less than is sent.
+    pub(crate) full: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,16 +123,16 @@ impl Aimd {
         let Some(acked) = rates.acked else { return };
         let wait_us = (round_trip.as_micros() as u64).clamp(REDUCE_US_MIN, REDUCE_US_MAX);
         let waited = now_us.saturating_sub(self.changed_us) >= wait_us;
-        let collapsed = rates.is_full() && acked < COLLAPSE * self.bps;
+        let collapsed = rates.full.is_some_and(|full| full < COLLAPSE * self.bps);
         if !waited && !collapsed {
             return;
         }
-        if rates.is_full() {
-            if self.capacity.lower_bps().is_some_and(|lower| acked < lower) {
+        if let Some(full) = rates.full {
+            if self.capacity.lower_bps().is_some_and(|lower| full < lower) {
                 self.capacity = Capacity::default();
             }
-            self.capacity.on_sample(acked, 0.05);
-            self.bps = self.bps.min(DECREASE * acked);
+            self.capacity.on_sample(full, 0.05);
+            self.bps = self.bps.min(DECREASE * full);
         } else {
             // What was sent came through, and it is others who fill the queue, or chance: a picture's next layer is far above
             // what is sent, and falling down to that would pause what is left.
@@ -141,12 +140,6 @@ impl Aimd {
         }
         self.state = State::Hold;
         self.changed_us = now_us;
-    }
-}
-
-impl Rates {
-    pub(crate) fn is_full(&self) -> bool {
-        self.acked.zip(self.offered).is_some_and(|(acked, offered)| acked < FULL * offered)
     }
 }
 
@@ -187,11 +180,11 @@ mod tests {
 
     /// So much arrives of all that is sent, and of too much.
     fn even(acked: f64) -> Rates {
-        Rates { acked: Some(acked), offered: Some(acked) }
+        Rates { acked: Some(acked), full: None }
     }
 
     fn full(acked: f64) -> Rates {
-        Rates { acked: Some(acked), offered: Some(acked * 1.5) }
+        Rates { acked: Some(acked), full: Some(acked) }
     }
 
     #[test]

@@ -30,8 +30,9 @@ struct Line {
     next_seq: Option<u16>,
     feedback_count: u8,
     feedbacks: VecDeque<(u64, Vec<u8>)>,
-    /// What the video would like to send.
+    /// What the video would like to send, and how often.
     video_bps: f64,
+    frame_us: u64,
     random: u64,
     /// Queueing time of every packet.
     queued_us: Vec<u64>,
@@ -55,6 +56,7 @@ impl Line {
             feedback_count: 0,
             feedbacks: VecDeque::new(),
             video_bps: 2.5e6,
+            frame_us: 40_000,
             random: seed,
             queued_us: Vec::new(),
             sent_bytes: 0,
@@ -115,8 +117,8 @@ impl Line {
                 self.downstream.on_tick(self.now_us, || true);
                 self.send(SOUND);
             }
-            if self.now_us.is_multiple_of(40_000) && !self.downstream.is_congested(self.now_us) {
-                let mut bytes = (self.allowed_bps() / 25.0 / 8.0) as usize;
+            if self.now_us.is_multiple_of(self.frame_us) && !self.downstream.is_congested(self.now_us) {
+                let mut bytes = (self.allowed_bps() * self.frame_us as f64 / 8e6) as usize;
                 while bytes > 0 {
                     let packet = bytes.min(PACKET);
                     self.send(packet);
@@ -266,6 +268,23 @@ fn a_jittery_line_is_no_narrow_one() {
         line.jitter_us = 15_000;
         line.run(60.0);
         assert!(line.estimate() > 2.5e6, "seed {seed}: {}", line.estimate());
+    });
+}
+
+#[test]
+fn few_frames_a_second_and_keyframes_among_them_do_not_make_a_wide_line_seem_narrow() {
+    each_seed(|seed| {
+        let mut line = Line::new(seed, 5e6);
+        (line.video_bps, line.frame_us) = (1e6, 100_000);
+        line.downstream.wants(2_500_000);
+        line.run(5.0);
+        for _ in 0..20 {
+            for _ in 0..80 {
+                line.send(PACKET);
+            }
+            line.run(1.5);
+            assert!(line.estimate() > 2e6, "seed {seed}: {}", line.estimate());
+        }
     });
 }
 

@@ -1,0 +1,132 @@
+//! What the line has passed on since its queue was last the shortest: while a queue grows, that is what it carries, however
+//! much or little is sent in the mean. Sent and arrived are told of the same packets, so that frames that come in bursts
+//! cannot be taken for a line that is full.
+//!
+//! ```text
+//! delay  │      ╱╲   ╱──  full: here arrives slower than it left
+//!        │  ╱╲╱    ╲╱
+//!        └─────────┴──┴─> arrival
+//!             shortest  newest
+//! ```
+
+/// What arrives within this time is one point.
+const POINT_US: i64 = 5_000;
+/// Points kept: a third of a second in which something always arrives.
+const POINTS: usize = 64;
+/// A queue that was shortest longer ago has been there all the time.
+const REACH_US: i64 = 400_000;
+/// Delays that differ by no more are alike: the clock of a feedback, and the packets of a point.
+const ALIKE_US: i64 = 5_000;
+/// Within less time one frame is all that was seen.
+const SPAN_US_MIN: i64 = 80_000;
+/// Less of what was sent than this arrives: the line is full.
+const FULL: f64 = 0.9;
+
+#[derive(Debug)]
+pub(crate) struct Flow {
+    points: [Point; POINTS],
+    count: usize,
+}
+
+/// The last packet of those that arrived together, and the bytes of all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Point {
+    began_us: i64,
+    sent_us: i64,
+    arrived_us: i64,
+    bytes: u64,
+}
+
+impl Flow {
+    pub(crate) fn new() -> Flow {
+        Flow { points: [Point::default(); POINTS], count: 0 }
+    }
+
+    pub(crate) fn on_packet(&mut self, sent_us: i64, arrived_us: i64, bytes: u64) {
+        if let Some(last) = self.count.checked_sub(1).map(|at| &mut self.points[at % POINTS]) {
+            if arrived_us + REACH_US < last.began_us {
+                // A clock that jumps is another clock.
+                self.count = 0;
+            } else if arrived_us < last.began_us + POINT_US {
+                last.bytes += bytes;
+                if arrived_us >= last.arrived_us {
+                    (last.sent_us, last.arrived_us) = (sent_us, arrived_us);
+                }
+                return;
+            }
+        }
+        self.points[self.count % POINTS] = Point { began_us: arrived_us, sent_us, arrived_us, bytes };
+        self.count += 1;
+    }
+
+    /// What a line that is full carries. `None`: what is sent comes through.
+    pub(crate) fn full_bps(&self) -> Option<f64> {
+        let newest = self.recent().next()?;
+        let shortest_us = self.recent().map(|point| point.delay_us()).min()?;
+        let mut bytes = 0;
+        for point in self.recent() {
+            if point.delay_us() > shortest_us + ALIKE_US {
+                bytes += point.bytes;
+                continue;
+            }
+            let (sent_us, arrived_us) =
+                (newest.sent_us - point.sent_us, newest.arrived_us - point.arrived_us);
+            let is_full = arrived_us >= SPAN_US_MIN && (sent_us as f64) < FULL * arrived_us as f64;
+            return is_full.then(|| bytes as f64 * 8e6 / arrived_us as f64);
+        }
+        None
+    }
+
+    /// The newest first.
+    fn recent(&self) -> impl Iterator<Item = &Point> {
+        let kept = (self.count.saturating_sub(POINTS)..self.count).rev().map(|at| &self.points[at % POINTS]);
+        let newest_us = self.count.checked_sub(1).map_or(0, |at| self.points[at % POINTS].arrived_us);
+        kept.take_while(move |point| point.arrived_us >= newest_us - REACH_US)
+    }
+}
+
+impl Point {
+    fn delay_us(&self) -> i64 {
+        self.arrived_us - self.sent_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames of `bytes` every 100 ms behind sound every 20 ms, through a line of `bps`, for a second.
+    fn frames(bytes: u64, bps: i64) -> Flow {
+        let (mut flow, mut busy_us) = (Flow::new(), 0);
+        for nth in 0..50 {
+            let sent_us = nth * 20_000;
+            let packets = if nth % 5 == 0 { bytes / 1000 } else { 0 };
+            for size in std::iter::once(100).chain((0..packets).map(|_| 1000)) {
+                busy_us = sent_us.max(busy_us) + size * 8_000_000 / bps;
+                flow.on_packet(sent_us, busy_us + 20_000, size as u64);
+            }
+        }
+        flow
+    }
+
+    #[test]
+    fn frames_with_pauses_between_them_fill_no_line() {
+        assert_eq!(frames(20_000, 5_000_000).full_bps(), None);
+    }
+
+    #[test]
+    fn a_line_that_is_full_has_its_own_rate() {
+        let bps = frames(20_000, 1_000_000).full_bps().unwrap();
+        assert!((0.95e6..1.05e6).contains(&bps), "{bps}");
+    }
+
+    #[test]
+    fn a_burst_that_fills_the_line_shows_what_it_carries_and_not_what_was_sent_before() {
+        let mut flow = frames(0, 5_000_000);
+        for nth in 1..=96 {
+            flow.on_packet(1_000_000, 1_020_000 + nth * 1_600, 1000);
+        }
+        let bps = flow.full_bps().unwrap();
+        assert!((4e6..5.2e6).contains(&bps), "{bps}");
+    }
+}
