@@ -139,8 +139,11 @@ describe(`the rules of a room over ${io}`, () => {
     await fill(bea.page, 'display-name', GUEST);
     await click(bea.page, 'join');
     await bea.page.waitForSelector(testid('lobby-page'), { visible: true });
+    await click(bea.page, 'preview-camera');
+    await until('her camera', () => bea.page.$eval('#waiting-video', (video) => video.videoWidth > 0));
     await click(ada.page, 'turn-away');
     await bea.page.waitForSelector(testid('join'), { visible: true });
+    await until('her camera can be chosen', () => bea.page.$eval('#camera-select', (select) => select.options.length > 0));
     const words = await bea.page.$eval('#join-error', ({ textContent }) => textContent);
     assert.ok(words.length > 0, 'in words');
   });

@@ -178,6 +178,7 @@ export function showPrejoin(place, { room, password, devices, trouble: before },
   devices.addEventListener('change', show);
   devices.addEventListener('lost', onLost);
   show();
+  fillSelects(); // back from the lobby, devices may be on
   if (matchMedia('(hover: hover)').matches) name.focus(); // on a phone this would raise the keyboard over the page
 
   return () => {
