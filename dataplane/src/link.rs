@@ -126,7 +126,7 @@ pub enum Event {
         speakers: Vec<ParticipantId>,
     },
     /// How the line to this participant is, for their own page and for nobody else. At most once a second, and only when
-    /// it is not what was said last. Nobody who objects gets any.
+    /// it is not what was said last. The control plane passes it on unless they object.
     Quality {
         room: RoomId,
         participant: ParticipantId,

@@ -103,9 +103,8 @@ pub(crate) fn send_reports(
     }
 }
 
-/// Whoever objects is not told of their line, so that nobody can be told of it in their stead.
 fn tell_quality(room: RoomId, participant: Option<&mut Participant>, turn: &mut Turn<'_>) {
-    let Some(participant) = participant.filter(|participant| !participant.objects) else { return };
+    let Some(participant) = participant else { return };
     if let Some(quality) = participant.downlink.next_quality() {
         turn.events.push_back(Event::Quality { room, participant: participant.id, quality });
     }
