@@ -92,21 +92,39 @@ struct Missing {
 /// Merges the keyframe requests of all receivers; how often one goes out is the source's affair.
 #[derive(Debug, Default)]
 pub(crate) struct KeyframeRequest {
-    wanted: bool,
+    wanted: Option<Urgency>,
+}
+
+/// How long whoever needs a keyframe can wait for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Urgency {
+    /// There is something to see meanwhile.
+    Soon,
+    /// A picture stands still, or is more than a line carries.
+    Now,
 }
 
 impl KeyframeRequest {
     /// Returns whether an earlier request that is still open already covers this one.
-    pub(crate) fn want(&mut self) -> bool {
-        std::mem::replace(&mut self.wanted, true)
+    pub(crate) fn want(&mut self, urgency: Urgency) -> bool {
+        let before = self.wanted;
+        self.wanted = before.max(Some(urgency));
+        before == self.wanted
     }
 
-    pub(crate) fn is_wanted(&self) -> bool {
+    pub(crate) fn wanted(&self) -> Option<Urgency> {
         self.wanted
     }
 
+    /// A request has left. While no keyframe comes, it or its answer may have got lost.
+    pub(crate) fn on_asked(&mut self) {
+        if self.wanted.is_some() {
+            self.wanted = Some(Urgency::Now);
+        }
+    }
+
     fn on_keyframe(&mut self) {
-        self.wanted = false;
+        self.wanted = None;
     }
 }
 
@@ -196,7 +214,7 @@ impl Layer {
         let hole = seq.0 - highest.0 - 1;
         if hole as usize > MISSING_MAX {
             self.missing.clear();
-            self.keyframe.want();
+            self.keyframe.want(Urgency::Now);
             return;
         }
         let room = MISSING_MAX - hole as usize;
@@ -387,7 +405,7 @@ mod tests {
         let (mut layer, t0) = layer();
         layer.on_packet(t0, t0, ExtSeq(1), RtpTime(0), false, true);
         layer.on_packet(t0, t0, ExtSeq(1000), RtpTime(0), false, true);
-        assert!(layer.keyframe.is_wanted());
+        assert_eq!(layer.keyframe.wanted(), Some(Urgency::Now));
         let mut lost = Vec::with_capacity(16);
         layer.next_nacks(t0 + Duration::from_secs(1), None, &mut lost);
         assert!(lost.is_empty());

@@ -43,19 +43,20 @@ pub(crate) fn send_requests(
         // keyframes of all, so nobody asks before it is back.
         let is_live = source.layers.iter().any(|layer| layer.is_live(turn.now));
         let now = turn.now;
-        let is_wanted = |layer: &Layer| {
-            layer.keyframe.is_wanted() && layer.ssrc.is_some() && (layer.is_live(now) || !is_live)
+        let wanted = |layer: &Layer| {
+            layer.keyframe.wanted().filter(|_| layer.ssrc.is_some() && (layer.is_live(now) || !is_live))
         };
         let interval = source.keyframe_interval(turn.limits.keyframe_interval);
-        let asks =
-            source.flows() && source.layers.iter().any(is_wanted) && source.requests.due(now, interval);
+        let most = source.layers.iter().filter_map(wanted).max().filter(|_| source.flows());
+        let asks = most.is_some_and(|urgency| source.requests.due(now, interval, urgency));
         for (index, layer) in source.layers.iter_mut().enumerate() {
             // Newcomers begin with the smallest, which costs little and which browsers make a keyframe of in any case.
-            let is_asked = asks && (is_wanted(layer) || (index == 0 && layer.is_live(now)));
+            let is_asked = asks && (wanted(layer).is_some() || (index == 0 && layer.is_live(now)));
             let Some(media) = layer.ssrc else { continue };
             let mut writer = Writer::new(&mut buffer);
             if is_asked {
                 writer.pli(owner.ssrc, media);
+                layer.keyframe.on_asked();
                 turn.counters.keyframe_requests_sent += 1;
             }
             lost.clear();

@@ -12,6 +12,7 @@ use crate::link::{SlotSpec, Wish};
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::downlink::Downlink;
 use crate::sfu::history::History;
+use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::{PaddingBudget, ResendBudget};
 use crate::sfu::slab::Key;
 use crate::sfu::source::Source;
@@ -237,9 +238,18 @@ impl Slot {
         forwarded
     }
 
-    /// A video slot that cannot show its target before a keyframe comes.
-    pub(crate) fn waits_for_keyframe(&self, source: &Source) -> bool {
-        self.current.is_none_or(|m| m.layer != self.target || m.epoch != source.layers[m.layer].epoch)
+    /// How urgently the target's keyframe is needed, if it is; `opens` says whether a layer's past may be shown to who begins
+    /// to look.
+    pub(crate) fn needs_keyframe(&self, source: &Source, opens: impl Fn(&Layer) -> bool) -> Option<Urgency> {
+        let sees_something = match self.current {
+            Some(m) if m.epoch != source.layers[m.layer].epoch => false,
+            Some(m) if m.layer == self.target => return None,
+            Some(m) => m.layer < self.target,
+            None if !self.begins() => false,
+            None if opens(&source.layers[self.target]) => return None,
+            None => source.layers[..self.target].iter().any(opens),
+        };
+        Some(if sees_something { Urgency::Soon } else { Urgency::Now })
     }
 
     /// The layer that is being forwarded.

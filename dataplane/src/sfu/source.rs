@@ -6,7 +6,7 @@ use crate::counters::Dropped;
 use crate::id::{Codec, ParticipantId, SlotIndex, SourceKind};
 use crate::link::SourceSpec;
 use crate::sfu::allocation::{LAYERS_MAX, Ladder, Rung};
-use crate::sfu::layer::Layer;
+use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::Participant;
 use crate::sfu::slab::Key;
 
@@ -40,8 +40,8 @@ pub(crate) struct Source {
     pub(crate) requests: Requests,
 }
 
-/// How often a source may be asked for keyframes: two requests may come close together, the second being for a packet that
-/// got lost, and in the long run there is one in each interval (GCRA, as of ITU-T I.371).
+/// How often a source may be asked for keyframes: once in each interval, and in the long run not more often (GCRA, as of ITU-T
+/// I.371) for those who cannot wait, two of whose requests may come close together.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     sent: Option<Instant>,
@@ -188,8 +188,12 @@ impl Source {
 
 impl Requests {
     /// Whether a request goes out at `now`.
-    pub(crate) fn due(&mut self, now: Instant, interval: Duration) -> bool {
-        if self.sent.is_some_and(|sent| now < sent + REQUEST_SPACING)
+    pub(crate) fn due(&mut self, now: Instant, interval: Duration, urgency: Urgency) -> bool {
+        let spacing = match urgency {
+            Urgency::Soon => interval,
+            Urgency::Now => REQUEST_SPACING,
+        };
+        if self.sent.is_some_and(|sent| now < sent + spacing)
             || self.earned.is_some_and(|earned| earned > now + interval)
         {
             return false;
@@ -222,11 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_second_request_is_near_and_after_it_there_is_one_in_each_interval() {
-        let (mut requests, t0) = (Requests::default(), Instant::now());
-        let due = (0..1000).filter(|n| requests.due(t0 + 10 * MS * *n, 2000 * MS)).map(|n| n * 10);
-        assert_eq!(due.collect::<Vec<u32>>(), [0, 500, 2000, 4000, 6000, 8000]);
-        assert!(requests.due(t0 + 60_000 * MS, 2000 * MS) && requests.due(t0 + 60_500 * MS, 2000 * MS));
+    fn who_can_wait_is_asked_for_once_in_each_interval_and_who_cannot_may_be_once_more() {
+        let asked = |urgency| {
+            let (mut requests, t0) = (Requests::default(), Instant::now());
+            let due = |n: &u32| requests.due(t0 + 10 * MS * *n, 2000 * MS, urgency);
+            (0..1000).filter(due).map(|n| n * 10).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(Urgency::Soon), [0, 2000, 4000, 6000, 8000]);
+        assert_eq!(asked(Urgency::Now), [0, 500, 2000, 4000, 6000, 8000]);
     }
 
     #[test]

@@ -17,7 +17,8 @@ const JOIN_INTERVAL: Duration = Duration::from_millis(40);
 #[test]
 fn whoever_joins_in_a_storm_sees_a_picture_within_a_second_and_publishers_are_left_alone() {
     const PUBLISHERS: usize = 2;
-    let crowd = if is_nightly() { 500 } else { 120 };
+    // A room holds 500: these, the publishers and who was there before.
+    let crowd = if is_nightly() { 500 - PUBLISHERS - 1 } else { 120 };
     each_seed(|world, seed| {
         let room = world.open_room();
         let publishers = world.connect_all(room, (0..PUBLISHERS).map(|_| publisher()));
@@ -32,6 +33,7 @@ fn whoever_joins_in_a_storm_sees_a_picture_within_a_second_and_publishers_are_le
         let mut came: BTreeMap<Who, Instant> = BTreeMap::new();
         let mut seen: BTreeMap<(Who, usize), Duration> = BTreeMap::new();
         let mut asked: Vec<Who> = Vec::new();
+        let mut requested: Vec<Vec<Instant>> = vec![Vec::new(); PUBLISHERS];
         while seen.len() < crowd * PUBLISHERS
             && world.now() < start + JOIN_INTERVAL * crowd as u32 + Duration::from_secs(5)
         {
@@ -42,6 +44,10 @@ fn whoever_joins_in_a_storm_sees_a_picture_within_a_second_and_publishers_are_le
                 came.insert(who, world.now());
             }
             world.run_for(JOIN_INTERVAL / 4);
+            for ((who, before), requested) in publishers.iter().zip(&before).zip(&mut requested) {
+                let count = (requests(world, *who) - before) as usize;
+                requested.resize(count, world.now());
+            }
             // A picture is seen from the moment on at which media flows; the handshake before it is the network's.
             asked.retain(|who| {
                 if !world.is_connected(*who) {
@@ -62,23 +68,25 @@ fn whoever_joins_in_a_storm_sees_a_picture_within_a_second_and_publishers_are_le
         let passed = (world.now() - start).as_secs_f64();
         let waits = seen.values().map(|wait| wait.as_secs_f64() * 1000.0).collect::<Vec<_>>();
         let p95 = percentile(waits.clone(), 95);
-        let requests: Vec<u32> =
-            publishers.iter().zip(&before).map(|(who, before)| requests(world, *who) - before).collect();
+        let counts: Vec<usize> = requested.iter().map(Vec::len).collect();
+        let nearest = requested.iter().flat_map(|at| at.windows(2)).map(|pair| pair[1] - pair[0]).min();
         let shares = publishers.iter().zip(&bytes_before).map(|(who, before)| {
             let (keyframes, all) = sent_bytes(world, *who);
             (keyframes - before.0) as f64 / (all - before.1) as f64
         });
         let share = shares.fold(0.0, f64::max);
         let figures = format!(
-            "{} of {crowd} joined: first picture p95 {p95:.0} ms, requests {requests:?} in {passed:.1} s, keyframes {:.1} % of the bytes",
+            "{} of {crowd} joined: first picture p95 {p95:.0} ms, requests {counts:?} in {passed:.1} s and at least {:.2} s apart, \
+             keyframes {:.1} % of the bytes",
             seen.len() / PUBLISHERS,
+            nearest.unwrap_or_default().as_secs_f64(),
             share * 100.0
         );
         tell("500 join at 25 a second", seed, &figures);
         assert_eq!(seen.len(), crowd * PUBLISHERS, "{figures}");
         assert!(p95 <= 1000.0, "{figures}");
-        // One in two seconds, and the one that may come close behind another.
-        assert!(requests.iter().all(|asked| f64::from(*asked) <= passed / 2.0 + 2.0), "{figures}");
+        // It is looked at every 10 ms, and each takes its own time to the publisher.
+        assert!(nearest.is_some_and(|nearest| nearest >= Duration::from_millis(1980)), "{figures}");
         assert!(share <= 0.1, "{figures}");
     });
 }

@@ -141,10 +141,9 @@ impl Room {
                     Some(rung) => {
                         slot.share = Share::Granted;
                         slot.target = demand.ladder.rungs()[rung].layer;
-                        let will_open =
-                            relief.is_whole() && slot.begins() && source.layers[slot.target].has_opening(now);
-                        if slot.waits_for_keyframe(source) && !will_open {
-                            source.layers[slot.target].keyframe.want();
+                        let opens = |layer: &Layer| relief.is_whole() && layer.has_opening(now);
+                        if let Some(urgency) = slot.needs_keyframe(source, opens) {
+                            source.layers[slot.target].keyframe.want(urgency);
                         }
                     }
                     None => {

@@ -11,7 +11,7 @@ use crate::id::{ExtSeq, MediaKind, Path, RtpTime, SeqNo, Ssrc};
 use crate::link::Event;
 use crate::sfu::batch::{Leg, Meta, PACKETS_MAX};
 use crate::sfu::history::Entry;
-use crate::sfu::layer::Layer;
+use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::{Participant, Stream};
 use crate::sfu::room::{Room, Turn, opening, pacing};
 use crate::sfu::slab::{Key, Slab};
@@ -305,7 +305,8 @@ impl Room {
         let Some(slot) = participant.slots.iter().find(|s| s.spec.ssrc == media) else { return };
         let Some(source) = slot.source.and_then(|s| self.sources.find_mut(s)) else { return };
         let layer = slot.layer().unwrap_or(slot.target);
-        if source.kind.media() == MediaKind::Video && source.layers[layer].keyframe.want() {
+        if source.kind.media() == MediaKind::Video && source.layers[layer].keyframe.want(Urgency::Now)
+        {
             counters.drop(Dropped::KeyframeRequestMerged);
         }
     }

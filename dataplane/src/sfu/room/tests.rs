@@ -13,7 +13,7 @@ use crate::id::{ExtSeq, MediaKind, Path, SourceKind, Ssrc};
 use crate::link::Wish;
 use crate::link::{CodecPt, SlotSpec, SourceSpec};
 use crate::sfu::ice::IceCredentials;
-use crate::sfu::layer::Layer;
+use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::srtp::{Inbound, Outbound, Profile};
 use crate::sfu::transport::TransportSpec;
 use crate::wire::ext::{AudioLevel, ExtensionIds};
@@ -348,7 +348,7 @@ fn nobody_asks_for_keyframes_of_a_layer_that_its_sender_has_paused() {
     let high = Sent { rid: b"h", ssrc: 2, ..CAMERA };
     rig.rtp(0, low).unwrap();
     rig.rtp(0, high).unwrap();
-    rig.layer(0, 1).keyframe.want();
+    rig.layer(0, 1).keyframe.want(Urgency::Now);
     rig.tick(Duration::from_millis(20));
     assert_eq!(rig.asked_for_keyframes(0), [1, 2], "the smallest comes along");
     for nth in 0..20 {
@@ -375,24 +375,29 @@ fn a_source_that_sends_nothing_at_all_is_still_asked() {
     rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
     rig.switch_on(0, SourceKind::Camera);
     rig.rtp(0, Sent { rid: b"l", ..CAMERA }).unwrap();
-    rig.layer(0, 0).keyframe.want();
+    rig.layer(0, 0).keyframe.want(Urgency::Now);
     rig.tick(Duration::from_secs(10));
     assert_eq!(rig.asked_for_keyframes(0), [1], "a still screen is sent on request only");
 }
 
 #[test]
 fn a_storm_of_keyframe_requests_costs_the_publisher_one_per_interval() {
-    let mut rig = Rig::new(1);
-    rig.negotiate(0, vec![camera(&[])], Vec::new());
-    rig.switch_on(0, SourceKind::Camera);
-    let mut asked = 0;
-    for nth in 0..500 {
-        rig.rtp(0, Sent { seq: 1 + nth, ..CAMERA }).unwrap();
-        rig.layer(0, 0).keyframe.want();
-        rig.tick(Duration::from_millis(20));
-        asked += rig.asked_for_keyframes(0).len();
-    }
-    assert_eq!(asked, 6, "two at once, then one in two seconds");
+    let asked = |urgency, answers: bool| {
+        let mut rig = Rig::new(1);
+        rig.negotiate(0, vec![camera(&[])], Vec::new());
+        rig.switch_on(0, SourceKind::Camera);
+        let mut asked = 0;
+        for nth in 0..500 {
+            rig.rtp(0, Sent { seq: 1 + nth, keyframe: nth == 0 || answers, ..CAMERA }).unwrap();
+            rig.layer(0, 0).keyframe.want(urgency);
+            rig.tick(Duration::from_millis(20));
+            asked += rig.asked_for_keyframes(0).len();
+        }
+        asked
+    };
+    assert_eq!(asked(Urgency::Soon, true), 5, "one in two seconds");
+    assert_eq!(asked(Urgency::Now, true), 6, "two at once, then one in two seconds");
+    assert_eq!(asked(Urgency::Soon, false), 6, "what is not answered may have got lost");
 }
 
 #[test]
