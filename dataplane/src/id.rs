@@ -137,6 +137,8 @@ pub enum MediaKind {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Codec {
     Opus,
+    /// Opus with earlier frames once more (RFC 2198).
+    Red,
     Vp8,
     /// `profile-id` (RFC 9628 §6).
     Vp9 {
@@ -154,7 +156,7 @@ impl Codec {
     /// RTP clock rate in Hz.
     pub fn clock_rate_hz(self) -> u32 {
         match self {
-            Codec::Opus => 48_000,
+            Codec::Opus | Codec::Red => 48_000,
             Codec::Vp8 | Codec::Vp9 { .. } | Codec::H264 { .. } | Codec::Av1 => 90_000,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use saal_dataplane::id::SourceKind::Camera;
+use saal_dataplane::id::SourceKind::{Camera, Microphone};
 use saal_dataplane::io::sim::Direction;
 use saal_dataplane::link::{Event, Quality};
 use saal_tests::client::plan::{LayerPlan, Plan, SourcePlan};
@@ -83,6 +83,31 @@ fn whoever_objects_to_being_detected_as_a_speaker_is_told_of_their_line() {
         let all = world.connect_all(room, [Plan::browser(), Plan::viewer()]);
         world.object(all[1], true);
         world.until("the line is known", |world| !told(world, all[1]).is_empty());
+    });
+}
+
+#[test]
+fn redundant_sound_is_heard_by_everybody_and_goes_whole_to_who_loses_packets() {
+    on_sim(|world| {
+        let room = world.open_room();
+        let plans = [Plan::browser().redundant(), Plan::viewer().firefox(), Plan::viewer().redundant()];
+        let all = world.connect_all(room, plans);
+        let heard = |world: &World, who: Who| {
+            let arrivals = world.clients[who].slots.iter().flat_map(|slot| &slot.arrivals);
+            let sound = arrivals.filter(|arrival| arrival.stamp.kind == Microphone).collect::<Vec<_>>();
+            (sound.len(), sound.iter().filter(|arrival| arrival.earlier.is_some()).count())
+        };
+        world.run_for(Duration::from_secs(5));
+        for viewer in [all[1], all[2]] {
+            assert!(matches!(heard(world, viewer), (200.., 0)), "{:?}", heard(world, viewer));
+        }
+        for viewer in [all[1], all[2]] {
+            world.set_script(viewer, Direction::Down, "delay=10ms loss=10%");
+        }
+        world.forget_received();
+        world.run_for(Duration::from_secs(10));
+        assert!(matches!(heard(world, all[1]), (300.., 0)), "{:?}", heard(world, all[1]));
+        assert!(matches!(heard(world, all[2]), (300.., 300..)), "{:?}", heard(world, all[2]));
     });
 }
 

@@ -131,6 +131,7 @@ fn write_codec(out: &mut String, offered: &OfferedCodec) -> std::fmt::Result {
     let pt = offered.codec.pt.0;
     let (name, channels) = match offered.codec.codec {
         Codec::Opus => ("opus", "/2"),
+        Codec::Red => ("red", "/2"),
         Codec::Vp8 => ("VP8", ""),
         Codec::Vp9 { .. } => ("VP9", ""),
         Codec::H264 { .. } => ("H264", ""),

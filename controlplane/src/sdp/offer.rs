@@ -260,7 +260,15 @@ fn codecs(section: &Section<'_>, formats: &[&str], kind: MediaKind) -> Vec<Offer
     };
     let mut seen = [false; 128];
     let fresh = |pt: &u8| !std::mem::replace(&mut seen[usize::from(*pt)], true);
-    formats.iter().filter_map(|format| payload_type(format)).filter(fresh).filter_map(offered).collect()
+    let formats = formats.iter().filter_map(|format| payload_type(format));
+    let mut codecs: Vec<OfferedCodec> = formats.filter(fresh).filter_map(offered).collect();
+    // Redundancy of another codec would be forwarded to who cannot hear it. Senders take the first codec of an answer.
+    let opus = codecs.iter().find(|offered| offered.codec.codec == Codec::Opus).map(|opus| opus.codec.pt.0);
+    let is_of_opus =
+        |blocks: &str| blocks.split('/').all(|pt| payload_type(pt).is_some_and(|pt| Some(pt) == opus));
+    codecs.retain(|offered| offered.codec.codec != Codec::Red || is_of_opus(&offered.parameters));
+    codecs.sort_by_key(|offered| offered.codec.codec != Codec::Red);
+    codecs
 }
 
 /// The codec and the parameters that the answer repeats.
@@ -273,6 +281,9 @@ fn codec(rtpmap: &str, fmtp: &str, kind: MediaKind) -> Option<(Codec, String)> {
             let parameters =
                 asked.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(";");
             return Some((Codec::Opus, parameters));
+        }
+        (MediaKind::Audio, "red/48000/2") => {
+            return (fmtp.len() <= 40).then(|| (Codec::Red, fmtp.to_owned()));
         }
         (MediaKind::Video, "vp8/90000") => return Some((Codec::Vp8, String::new())),
         (MediaKind::Video, "vp9/90000") => {

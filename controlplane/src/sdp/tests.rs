@@ -123,7 +123,10 @@ fn a_chromium_offer_becomes_three_sources_and_six_slots() {
     assert!(screen.rids.is_empty());
     assert_eq!(screen.ssrcs, [(Ssrc(38_575_408), Some(Ssrc(258_420_865)))]);
     let microphone = &media.sources[0];
-    assert_eq!(microphone.codecs.iter().map(|codec| codec.codec).collect::<Vec<_>>(), [Codec::Opus]);
+    assert_eq!(
+        microphone.codecs.iter().map(|codec| codec.codec).collect::<Vec<_>>(),
+        [Codec::Red, Codec::Opus]
+    );
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn an_answer_is_ice_lite_passive_and_one_bundle() {
         assert!(sections[1].contains(&"a=simulcast:recv q;h;f") && sections[1].contains(&"a=rid:h recv"));
         assert!(sections[1].iter().all(|line| !line.starts_with("a=ssrc")));
         // No word about a browser and nothing that is not ours.
-        assert!(!answer.contains("b=AS") && !answer.contains("goog-remb") && !answer.contains("red/"));
+        assert!(!answer.contains("b=AS") && !answer.contains("goog-remb") && !answer.contains("red/90000"));
     }
 }
 
@@ -342,7 +345,23 @@ fn payload_types_that_do_not_exist_are_passed_over() {
         .replace("SAVPF 111 ", "SAVPF 300 128 111 ")
         .replace("a=rtpmap:111", "a=rtpmap:128 opus/48000/2\r\na=rtpmap:111");
     let (media, ..) = agree(&offer, &mut HeldSsrcs::default(), LIMITS).unwrap();
-    assert_eq!(media.sources[0].codecs.len(), 1);
+    assert_eq!(media.sources[0].codecs.len(), 2);
+}
+
+#[test]
+fn sound_that_comes_twice_is_answered_first_if_it_is_opus() {
+    let (_, _, answer) = agree(CHROMIUM, &mut HeldSsrcs::default(), LIMITS).unwrap();
+    let microphone = &sections(&answer)[0];
+    assert!(microphone[0].ends_with(" 63 111"), "{}", microphone[0]);
+    assert!(microphone.contains(&"a=rtpmap:63 red/48000/2") && microphone.contains(&"a=fmtp:63 111/111"));
+    for other in ["9/9", "111/9", "", "111/x"] {
+        let offer = CHROMIUM.replace("a=fmtp:63 111/111", &format!("a=fmtp:63 {other}"));
+        let (media, ..) = agree(&offer, &mut HeldSsrcs::default(), LIMITS).unwrap();
+        assert_eq!(
+            media.sources[0].codecs.iter().map(|codec| codec.codec).collect::<Vec<_>>(),
+            [Codec::Opus]
+        );
+    }
 }
 
 /// One line of a browser's offer, bent.

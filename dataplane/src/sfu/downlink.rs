@@ -25,6 +25,8 @@ pub(crate) struct Downlink {
     /// What the receiver itself takes for the line's rate; counts while it tells of no arrivals.
     remb_bps: Option<u64>,
     round_trip: Option<Duration>,
+    /// Until when the line counts as one that loses packets.
+    lossy_until: Duration,
     /// What the control plane was told last.
     told: Option<Quality>,
 }
@@ -37,6 +39,11 @@ const ROUND_TRIP_SHARE: u32 = 8;
 const ROUND_TRIP_STEP_MS: u32 = 20;
 const LOSS_STEP_PERMILLE: u16 = 5;
 const ESTIMATE_STEP_PERCENT: u64 = 10;
+
+/// A line that loses more than this is one that loses packets: each is heard.
+const LOSSY: f64 = 0.01;
+/// And remains one for so long, since losses come in bursts.
+const LOSSY_FOR: Duration = Duration::from_secs(10);
 
 /// Arrivals that one receiver may tell of in a second, and at once: some five times the packets of 20 Mbit/s. A few bytes can
 /// speak of thousands.
@@ -112,6 +119,9 @@ impl Downlink {
     /// `can_probe`: whether there is a slot that a probe can be sent into.
     pub(crate) fn on_tick(&mut self, clock: Duration, can_probe: impl FnOnce() -> bool) {
         self.downstream.on_tick(micros(clock), can_probe);
+        if self.downstream.loss().is_some_and(|loss| loss > LOSSY) {
+            self.lossy_until = clock + LOSSY_FOR;
+        }
         if !self.is_probeable {
             self.downstream.try_again(micros(clock));
         }
@@ -124,6 +134,11 @@ impl Downlink {
     /// Bytes of probe that shall leave now; `None` when no probe is leaving.
     pub(crate) fn due_probe_bytes(&mut self, clock: Duration) -> Option<u64> {
         self.downstream.due_probe_bytes(micros(clock))
+    }
+
+    /// Whether packets get lost on the line, or did a moment ago: here, or before they came to the server.
+    pub(crate) fn is_lossy(&self, clock: Duration) -> bool {
+        clock < self.lossy_until
     }
 
     pub(crate) fn round_trip(&self) -> Option<Duration> {
@@ -152,6 +167,9 @@ impl Downlink {
 
     /// What the receiver reports about one of our SSRCs at `clock` (RFC 3550 §6.4.1).
     pub(crate) fn on_report(&mut self, clock: Duration, report: &ReportBlock) {
+        if f64::from(report.fraction_lost) > 256.0 * LOSSY {
+            self.lossy_until = clock + LOSSY_FOR;
+        }
         if report.last_sr == 0 {
             return;
         }

@@ -109,11 +109,12 @@ impl Participant {
         self.slots.iter().filter(|slot| slot.spec.kind == MediaKind::Audio).count()
     }
 
-    /// Bits a second of what is heard.
-    pub(crate) fn audio_bps(&self, sources: &Slab<Source>) -> u64 {
+    /// Bits a second of what is heard; a line that loses packets may get every frame twice.
+    pub(crate) fn audio_bps(&self, clock: Duration, sources: &Slab<Source>) -> u64 {
+        let copies = if self.downlink.is_lossy(clock) { 2 } else { 1 };
         let audio = self.slots.iter().filter(|slot| slot.spec.kind == MediaKind::Audio);
         let heard = audio.filter_map(|slot| sources.find(slot.source?)?.layers.first()?.rate.bps());
-        heard.sum()
+        copies * heard.sum::<u64>()
     }
 
     /// The participant's slots beside what is needed to send into them; `None` before DTLS is done.

@@ -281,9 +281,13 @@ impl Slot {
                 self.switch(packet)
             }
         };
-        let known = self.pt.filter(|(codec, _)| *codec == meta.codec).map(|(_, pt)| pt);
-        let pt = known.or_else(|| self.pt_for(meta.codec)).ok_or(Dropped::CodecNotReceivable)?;
-        self.pt = Some((meta.codec, pt));
+        let (mut codec, mut skipped) = (meta.codec, 0);
+        if codec == Codec::Red {
+            (codec, skipped) = self.unfold(packet.payload, to)?;
+        }
+        let known = self.pt.filter(|(known, _)| *known == codec).map(|(_, pt)| pt);
+        let pt = known.or_else(|| self.pt_for(codec)).ok_or(Dropped::CodecNotReceivable)?;
+        self.pt = Some((codec, pt));
         let seq = ExtSeq(mapping.out_start.0 + (meta.seq.0 - mapping.in_start.0));
         let timestamp = mapping.time(meta.timestamp);
         mapping.patch(packet.payload, &meta.mark);
@@ -307,7 +311,7 @@ impl Slot {
         };
         let talkspurt = self.sent.is_none();
         let mut out = Outgoing {
-            marker: meta.marker || (talkspurt && meta.codec == Codec::Opus),
+            marker: meta.marker || (talkspurt && meta.kind == MediaKind::Audio),
             padding: meta.padding,
             pt,
             seq: seq.seq(),
@@ -318,13 +322,14 @@ impl Slot {
             Head::Prepared(prepared) => prepared.header_len(),
             Head::Composed(extensions) => out.len(extensions),
         };
-        let len = header_len + packet.payload.len() + to.overhead;
+        let payload = &packet.payload[skipped..];
+        let len = header_len + payload.len() + to.overhead;
         if len > to.datagram_max {
             return Err(Dropped::TooLarge);
         }
         let padding = match meta.padding {
             true => 0,
-            false => to.padding_for(egress, len, header_len + packet.longest + to.overhead, more),
+            false => to.padding_for(egress, len, header_len + packet.longest - skipped + to.overhead, more),
         };
         out.padding |= padding > 0;
         let bytes = to.transport.reserve(egress, len + padding)?;
@@ -332,7 +337,7 @@ impl Slot {
             Head::Prepared(prepared) => out.write_prepared(prepared, bytes),
             Head::Composed(extensions) => out.write(extensions, bytes),
         };
-        to.transport.seal_rtp(seq, self.spec.ssrc, header_len, packet.payload, bytes)?;
+        to.transport.seal_rtp(seq, self.spec.ssrc, header_len, payload, bytes)?;
         to.transport.commit(egress);
         to.downlink.on_sent(to.clock, len + padding);
         to.resend.on_sent(len);
@@ -340,8 +345,8 @@ impl Slot {
 
         self.packets = self.packets.wrapping_add(1);
         // Padding is no payload (RFC 3550 §6.4.1), be it ours or the publisher's.
-        let padded = packet.payload.last().filter(|_| meta.padding).map_or(0, |count| u32::from(*count));
-        self.octets = self.octets.wrapping_add((packet.payload.len() as u32).saturating_sub(padded));
+        let padded = payload.last().filter(|_| meta.padding).map_or(0, |count| u32::from(*count));
+        self.octets = self.octets.wrapping_add((payload.len() as u32).saturating_sub(padded));
         if self.sent.is_none_or(|s| seq > s.seq) {
             self.next_seq = ExtSeq(seq.0 + 1);
             self.sent = Some(Sent {
@@ -548,6 +553,20 @@ impl Slot {
         }
         if let Some(id) = to.extensions.transport_cc {
             extensions.push(id, &to.downlink.next_seq());
+        }
+    }
+
+    /// Redundant sound goes whole to whose line loses packets. Everybody else, and who does not know RFC 2198, gets the frame
+    /// itself: returns as what, and how much of the payload is left out.
+    fn unfold(&self, payload: &mut [u8], to: &Sender<'_>) -> Result<(Codec, usize), Dropped> {
+        let primary = codec::red::primary(payload).ok_or(Dropped::MalformedRtp)?;
+        let is_wanted = to.downlink.is_lossy(to.clock) && self.pt_for(Codec::Red).is_some();
+        match self.pt_for(Codec::Opus).filter(|_| is_wanted) {
+            Some(opus) => {
+                codec::red::patch_pt(payload, opus.0);
+                Ok((Codec::Red, 0))
+            }
+            None => Ok((Codec::Opus, primary)),
         }
     }
 

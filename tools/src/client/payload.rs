@@ -58,6 +58,32 @@ pub fn opus(stamp: &Stamp, len: usize) -> Vec<u8> {
     payload
 }
 
+/// A frame behind the one before it, which was made so many ticks earlier (RFC 2198 §3).
+pub fn red(opus: u8, earlier: Option<(u32, Vec<u8>)>, frame: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    if let Some((ticks, earlier)) = &earlier {
+        payload.push(0x80 | opus);
+        payload.extend((ticks << 10 | earlier.len() as u32).to_be_bytes().split_at(1).1);
+    }
+    payload.push(opus);
+    payload.extend(earlier.iter().flat_map(|(_, frame)| frame));
+    payload.extend(frame);
+    payload
+}
+
+/// The earlier frame and the frame itself, of a payload whose blocks are all of this type.
+pub fn read_red(opus: u8, payload: &[u8]) -> Option<(Option<Stamp>, Stamp)> {
+    let Some(rest) = payload.strip_prefix(&[opus]) else {
+        let [pt, sizes @ ..] = *payload.first_chunk::<4>()?;
+        let [_, high, low] = sizes;
+        let len = usize::from(u16::from_be_bytes([high & 0x03, low]));
+        let rest = payload[4..].strip_prefix(&[opus]).filter(|_| pt == 0x80 | opus)?;
+        let (earlier, frame) = rest.split_at_checked(len)?;
+        return Some((Some(read_opus(earlier)?), read_opus(frame)?));
+    };
+    Some((None, read_opus(rest)?))
+}
+
 /// The codec's part of one VP8 packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Vp8 {
@@ -147,6 +173,19 @@ mod tests {
         let later = Vp8 { keyframe: false, height: 0, ..codec };
         assert_eq!(read_vp8(&vp8(&later, &stamp(1), 200)), Some((later, stamp(1))));
         assert_eq!(read_opus(&opus(&stamp(0), 80)), Some(stamp(0)));
+    }
+
+    #[test]
+    fn redundant_sound_is_read_again() {
+        let frame = |frame| opus(&Stamp { frame, ..stamp(0) }, 80);
+        let read = |payload: &[u8]| {
+            read_red(111, payload).map(|(earlier, itself)| (earlier.map(|stamp| stamp.frame), itself.frame))
+        };
+        assert_eq!(read(&red(111, None, &frame(2))), Some((None, 2)));
+        let both = red(111, Some((960, frame(1))), &frame(2));
+        assert_eq!(both[..5], [0x80 | 111, 0x0f, 0x00, 80, 111]);
+        assert_eq!(read(&both), Some((Some(1), 2)));
+        assert_eq!(read_red(109, &both), None);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::secure::DtlsVersion;
 pub struct Dialect {
     pub extensions: ExtensionIds,
     pub opus: u8,
+    /// Redundant sound (RFC 2198), which only some browsers know.
+    pub red: Option<u8>,
     pub vp8: u8,
     pub vp8_rtx: u8,
 }
@@ -28,7 +30,7 @@ impl Dialect {
             repaired_rid: Some(11),
             dependency_descriptor: None,
         };
-        Dialect { extensions, opus: 111, vp8: 96, vp8_rtx: 97 }
+        Dialect { extensions, opus: 111, red: None, vp8: 96, vp8_rtx: 97 }
     }
 
     pub fn firefox() -> Dialect {
@@ -41,7 +43,14 @@ impl Dialect {
             repaired_rid: Some(8),
             dependency_descriptor: None,
         };
-        Dialect { extensions, opus: 109, vp8: 120, vp8_rtx: 124 }
+        Dialect { extensions, opus: 109, red: None, vp8: 120, vp8_rtx: 124 }
+    }
+
+    /// What is sent and received, redundancy first.
+    pub fn codecs(&self, kind: SourceKind) -> Vec<CodecPt> {
+        let red = self.red.filter(|_| kind == SourceKind::Microphone);
+        let red = red.map(|pt| CodecPt { codec: Codec::Red, pt: Pt(pt), rtx_pt: None });
+        red.into_iter().chain([self.codec(kind)]).collect()
     }
 
     pub fn codec(&self, kind: SourceKind) -> CodecPt {
@@ -150,6 +159,11 @@ impl Plan {
 
     pub fn firefox(self) -> Plan {
         Plan { dialect: Dialect::firefox(), dtls: DtlsVersion::Auto, ..self }
+    }
+
+    /// With redundant sound, sent and received.
+    pub fn redundant(self) -> Plan {
+        Plan { dialect: Dialect { red: Some(63), ..self.dialect }, ..self }
     }
 
     pub fn sending(self, sources: Vec<SourcePlan>) -> Plan {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rtp::packet::Packet;
-use saal_dataplane::id::{MediaKind, Mid, ParticipantId, SourceKind, Ssrc};
+use saal_dataplane::id::{Codec, MediaKind, Mid, ParticipantId, Pt, SourceKind, Ssrc};
 use saal_dataplane::link::SlotSpec;
 
 use super::payload::{self, Stamp, Vp8};
@@ -19,6 +19,8 @@ pub struct Arrival {
     pub timestamp: u32,
     pub marker: bool,
     pub stamp: Stamp,
+    /// An earlier frame that came along.
+    pub earlier: Option<Stamp>,
     pub vp8: Option<Vp8>,
     /// It came as a retransmission.
     pub rtx: bool,
@@ -69,8 +71,8 @@ const NACK_INTERVAL: Duration = Duration::from_millis(50);
 impl Slot {
     pub fn new(kind: MediaKind, mid: Mid, ssrc: Ssrc, rtx_ssrc: Option<Ssrc>, dialect: &Dialect) -> Slot {
         let codecs = match kind {
-            MediaKind::Audio => vec![dialect.codec(SourceKind::Microphone)],
-            MediaKind::Video => vec![dialect.codec(SourceKind::Camera)],
+            MediaKind::Audio => dialect.codecs(SourceKind::Microphone),
+            MediaKind::Video => dialect.codecs(SourceKind::Camera),
         };
         Slot {
             spec: SlotSpec { mid, kind, ssrc, rtx_ssrc, codecs },
@@ -87,11 +89,12 @@ impl Slot {
     /// A packet on the slot's SSRC or its RTX SSRC. An error is something that no decoder should be asked to bear.
     pub fn on_rtp(&mut self, now: Instant, mut packet: Packet) -> Result<(), String> {
         let rtx = packet.header.ssrc != self.spec.ssrc.0;
-        let codec = self.spec.codecs[0];
-        let pt = if rtx { codec.rtx_pt } else { Some(codec.pt) };
-        if pt.map(|pt| pt.0) != Some(packet.header.payload_type) {
+        let is_pt = |pt: Option<Pt>| pt == Some(Pt(packet.header.payload_type));
+        let codec =
+            self.spec.codecs.iter().find(|codec| is_pt(if rtx { codec.rtx_pt } else { Some(codec.pt) }));
+        let Some(codec) = codec.map(|known| known.codec) else {
             return Err(format!("payload type {} was not negotiated", packet.header.payload_type));
-        }
+        };
         if rtx {
             let Some(original) = packet.payload.first_chunk::<2>().copied() else {
                 // Padding for bandwidth probes has no original sequence number.
@@ -108,7 +111,15 @@ impl Slot {
             return Ok(());
         }
         self.note(now, seq);
+        let mut earlier = None;
         let (stamp, vp8) = match self.spec.kind {
+            MediaKind::Audio if codec == Codec::Red => {
+                let opus = self.spec.codecs.iter().find(|known| known.codec == Codec::Opus);
+                let read = opus.and_then(|opus| payload::read_red(opus.pt.0, &packet.payload));
+                let (before, stamp) = read.ok_or("redundant sound that cannot be read")?;
+                earlier = before;
+                (Some(stamp), None)
+            }
             MediaKind::Audio => (payload::read_opus(&packet.payload), None),
             MediaKind::Video => match payload::read_vp8(&packet.payload) {
                 Some((vp8, stamp)) => (Some(stamp), Some(vp8)),
@@ -126,6 +137,7 @@ impl Slot {
             timestamp: header.timestamp,
             marker: header.marker,
             stamp,
+            earlier,
             vp8,
             rtx,
         });

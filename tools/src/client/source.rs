@@ -81,6 +81,8 @@ pub struct Layer {
     /// The same for its retransmissions.
     rtx_acknowledged: bool,
     history: VecDeque<Packet>,
+    /// The last frame of sound, which comes along with the next where redundancy is spoken.
+    earlier: Option<(u32, Vec<u8>)>,
     /// Packets yet to be lost between here and the server.
     withheld: u32,
     last_withheld: Option<Packet>,
@@ -109,7 +111,7 @@ impl Source {
         SourceSpec {
             mid: self.mid,
             kind: self.plan.kind,
-            codecs: vec![dialect.codec(self.plan.kind)],
+            codecs: dialect.codecs(self.plan.kind),
             rids,
             ssrcs,
         }
@@ -195,12 +197,12 @@ impl Source {
                 kind: self.plan.kind,
                 layer: index as u8,
                 part: 0,
-                parts: layer.plan.parts,
+                parts,
                 frame: self.frame,
                 captured_us,
             };
             layer.next_picture();
-            for part in 0..layer.plan.parts {
+            for part in 0..parts {
                 let stamp = Stamp { part, ..stamp };
                 let packet = layer.packet(now, &self.mid, &stamp, clock, self.level, sender);
                 out.extend(layer.pass(&packet));
@@ -226,6 +228,7 @@ impl Layer {
             acknowledged: false,
             rtx_acknowledged: false,
             history: VecDeque::new(),
+            earlier: None,
             withheld: 0,
             last_withheld: None,
             packets: 0,
@@ -281,8 +284,19 @@ impl Layer {
         let keyframe = self.keyframe_wanted;
         let last = stamp.part + 1 == stamp.parts;
         let audio = stamp.kind == SourceKind::Microphone;
+        let timestamp = self.rtp_time(stamp.captured_us, clock);
+        let mut pt = sender.dialect.codec(stamp.kind).pt.0;
         let payload = if audio {
-            payload::opus(stamp, self.plan.part_bytes)
+            let frame = payload::opus(stamp, self.plan.part_bytes);
+            match sender.dialect.red {
+                Some(red) => {
+                    let earlier = self.earlier.replace((timestamp, frame.clone()));
+                    let earlier = earlier.map(|(before, frame)| (timestamp.wrapping_sub(before), frame));
+                    let opus = std::mem::replace(&mut pt, red);
+                    payload::red(opus, earlier, &frame)
+                }
+                None => frame,
+            }
         } else {
             let vp8 = Vp8 { keyframe, picture_id: self.picture_id, tl0: self.tl0, height: self.plan.height };
             // The last part is shorter, as the end of a frame is.
@@ -307,9 +321,9 @@ impl Layer {
         let mut header = Header {
             version: 2,
             marker: last && !audio,
-            payload_type: sender.dialect.codec(stamp.kind).pt.0,
+            payload_type: pt,
             sequence_number: self.seq,
-            timestamp: self.rtp_time(stamp.captured_us, clock),
+            timestamp,
             ssrc: self.ssrc.0,
             ..Default::default()
         };

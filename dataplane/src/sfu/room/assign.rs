@@ -118,14 +118,14 @@ impl Room {
     /// Gives every video slot the layer that fits its wish, its receiver's line and the core, or pauses it; asks for
     /// keyframes where a slot waits, and tells publishers which layers are wanted.
     pub(super) fn choose_layers(&mut self, turn: &mut Turn<'_>) {
-        let (now, relief) = (turn.now, turn.relief);
+        let (now, clock, relief) = (turn.now, turn.clock(), turn.relief);
         let events = &mut *turn.events;
         let Room { id: room, participants, sources, speakers, demands, .. } = self;
         let count = participants.len();
         for (place, (_, participant)) in participants.iter_mut().enumerate() {
             let estimate_bps = participant.estimate_bps();
             let wished_bps = demand(participant, estimate_bps, now, sources, speakers, demands);
-            let audio_bps = participant.audio_bps(sources);
+            let audio_bps = participant.audio_bps(clock, sources);
             participant.wants(allocation::wants(wished_bps + audio_bps));
             let Worth { all_bps, first_bps } = allocation::worth(demands);
             // What has shown no end is not why somebody would see nothing at all.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
 use crate::egress::Egress;
-use crate::id::{ExtSeq, MediaKind, Path, RtpTime, SeqNo, Ssrc};
+use crate::id::{Codec, ExtSeq, MediaKind, Path, RtpTime, SeqNo, Ssrc};
 use crate::link::Event;
 use crate::sfu::batch::{Leg, Meta, PACKETS_MAX};
 use crate::sfu::history::Entry;
@@ -78,7 +78,11 @@ impl Room {
         if let Some(reason) = stopped {
             return Err(reason);
         }
-        layer.rate.on_packet(turn.now, payload.len());
+        let mut earlier = 0;
+        if codec == Codec::Red {
+            earlier = codec::red::primary(payload).ok_or(Dropped::MalformedRtp)?;
+        }
+        layer.rate.on_packet(turn.now, payload.len() - earlier);
         let mut mark = FrameMark { keyframe: true, ..FrameMark::default() };
         if is_video {
             mark = codec::inspect(codec, payload);
@@ -305,8 +309,7 @@ impl Room {
         let Some(slot) = participant.slots.iter().find(|s| s.spec.ssrc == media) else { return };
         let Some(source) = slot.source.and_then(|s| self.sources.find_mut(s)) else { return };
         let layer = slot.layer().unwrap_or(slot.target);
-        if source.kind.media() == MediaKind::Video && source.layers[layer].keyframe.want(Urgency::Now)
-        {
+        if source.kind.media() == MediaKind::Video && source.layers[layer].keyframe.want(Urgency::Now) {
             counters.drop(Dropped::KeyframeRequestMerged);
         }
     }

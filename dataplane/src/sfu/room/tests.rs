@@ -3,6 +3,7 @@
 mod narrow;
 mod opening;
 mod pacing;
+mod redundant;
 
 use std::net::SocketAddr;
 
@@ -142,6 +143,17 @@ impl Rig {
 
     /// A packet whose payload has at least `len` bytes comes in and waits.
     fn arrive(&mut self, who: usize, sent: Sent<'_>, len: usize) -> Result<(), Dropped> {
+        // A VP8 descriptor, then a keyframe's start code and size, or neither.
+        let payload: &[u8] = match sent.keyframe {
+            true => &[0x10, 0, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01],
+            false => &[0x10, 1, 0, 0],
+        };
+        let mut payload = payload.to_vec();
+        payload.resize(payload.len().max(len), sent.seq as u8);
+        self.arrive_with(who, sent, &payload)
+    }
+
+    fn arrive_with(&mut self, who: usize, sent: Sent<'_>, payload: &[u8]) -> Result<(), Dropped> {
         let mut extensions = Extensions::new();
         for (id, value) in [(1, sent.mid), (2, sent.rid)] {
             if !value.is_empty() {
@@ -160,17 +172,10 @@ impl Rig {
             timestamp: RtpTime(3000 * sent.seq as u32),
             ssrc: Ssrc(sent.ssrc),
         };
-        // A VP8 descriptor, then a keyframe's start code and size, or neither.
-        let payload: &[u8] = match sent.keyframe {
-            true => &[0x10, 0, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01],
-            false => &[0x10, 1, 0, 0],
-        };
-        let mut payload = payload.to_vec();
-        payload.resize(payload.len().max(len), sent.seq as u8);
         let head = out.len(&extensions);
         let mut packet = vec![0; head + payload.len() + PROFILE.rtp_overhead()];
         out.write(&extensions, &mut packet);
-        self.people[who].outbound.seal_rtp(seq, Ssrc(sent.ssrc), head, &payload, &mut packet).unwrap();
+        self.people[who].outbound.seal_rtp(seq, Ssrc(sent.ssrc), head, payload, &mut packet).unwrap();
         let (key, path) = (self.people[who].key, self.people[who].path);
         self.with_turn(|room, turn| room.on_rtp(key, &path, &mut packet, turn))
     }

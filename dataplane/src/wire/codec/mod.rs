@@ -5,6 +5,7 @@
 pub mod av1;
 pub mod dependency;
 pub mod h264;
+pub mod red;
 pub mod vp8;
 pub mod vp9;
 
@@ -44,7 +45,7 @@ pub struct Tl0 {
 /// Looks at one payload. Every Opus packet counts as a picture of its own, because a decoder can start with any.
 pub fn inspect(codec: Codec, payload: &[u8]) -> FrameMark {
     let mark = match codec {
-        Codec::Opus => {
+        Codec::Opus | Codec::Red => {
             payload.first().map(|_| FrameMark { keyframe: true, frame_start: true, ..FrameMark::default() })
         }
         Codec::Vp8 => vp8::inspect(payload),
@@ -125,8 +126,9 @@ mod tests {
 
     use super::*;
 
-    const CODECS: [Codec; 5] = [
+    const CODECS: [Codec; 6] = [
         Codec::Opus,
+        Codec::Red,
         Codec::Vp8,
         Codec::Vp9 { profile: 0 },
         Codec::H264 { profile: [0x42, 0xe0], packetization_mode: 1 },

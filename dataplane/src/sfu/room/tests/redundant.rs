@@ -1,0 +1,93 @@
+//! Sound that brings earlier frames along: whole to whose line loses packets, the frame itself to everybody else.
+
+use super::*;
+use crate::wire::rtcp::ReportBlock;
+
+const RED: CodecPt = CodecPt { codec: Codec::Red, pt: Pt(63), rtx_pt: None };
+/// Two bytes of an earlier frame, and three of the frame itself.
+const TWICE: [u8; 10] = [0x80 | 111, 0, 0, 2, 111, 1, 2, 7, 8, 9];
+const FRAME: [u8; 3] = [7, 8, 9];
+
+/// A voice, somebody who knows redundancy and calls everything otherwise, and somebody who does not know it.
+fn rig() -> Rig {
+    let mut rig = Rig::new(3);
+    let mut microphone = source(SourceKind::Microphone, b"m", RED, &[]);
+    microphone.codecs.push(OPUS);
+    rig.negotiate(0, vec![microphone], Vec::new());
+    let mut both = slots(MediaKind::Audio, CodecPt { pt: Pt(64), ..RED }, 1);
+    both[0].codecs.push(CodecPt { pt: Pt(109), ..OPUS });
+    rig.negotiate(1, Vec::new(), both);
+    rig.negotiate(2, Vec::new(), slots(MediaKind::Audio, OPUS, 1));
+    rig.switch_on(0, SourceKind::Microphone);
+    rig
+}
+
+impl Rig {
+    /// What the other two get of a packet: its payload type and its payload.
+    fn say(&mut self, seq: u64, payload: &[u8]) -> [(u8, Vec<u8>); 2] {
+        self.arrive_with(0, Sent { pt: 63, seq, ..VOICE }, payload).unwrap();
+        self.fan_out();
+        let mut heard = [const { (0, Vec::new()) }; 2];
+        while let Some(departure) = self.egress.take_ready() {
+            let who = self.people.iter().position(|person| person.path == departure.path).unwrap();
+            let mut packet = self.egress.bytes(&departure).to_vec();
+            let header = Header::parse(&packet).unwrap();
+            let (len, _) = self.people[who].inbound.open_rtp(&mut packet, &header, true).unwrap();
+            heard[who - 1] = (header.pt.0, packet[header.len..len].to_vec());
+            self.egress.release(departure);
+        }
+        heard
+    }
+
+    fn loses(&mut self, who: usize, fraction_lost: u8) {
+        let clock = self.now.duration_since(self.epoch);
+        let participant = self.room.participants.find_mut(self.people[who].key).unwrap();
+        let (lost, highest_seq, jitter, last_sr, delay_since_last_sr) = (0, 0, 0, 0, 0);
+        participant.downlink.on_report(
+            clock,
+            &ReportBlock {
+                ssrc: Ssrc(1),
+                fraction_lost,
+                lost,
+                highest_seq,
+                jitter,
+                last_sr,
+                delay_since_last_sr,
+            },
+        );
+    }
+}
+
+#[test]
+fn who_loses_nothing_gets_the_frame_itself() {
+    let mut rig = rig();
+    let itself = [(109, FRAME.to_vec()), (111, FRAME.to_vec())];
+    assert_eq!(rig.say(1, &TWICE), itself);
+    assert_eq!(rig.say(2, &[111, 7, 8, 9]), itself, "the first of a talk spurt has nothing before it");
+    rig.loses(1, 2);
+    assert_eq!(rig.say(3, &TWICE), itself, "less than one packet in a hundred");
+}
+
+#[test]
+fn who_loses_packets_gets_all_of_it_for_a_while_if_it_can_be_understood() {
+    let mut rig = rig();
+    for who in [1, 2] {
+        rig.loses(who, 26);
+    }
+    let whole = vec![0x80 | 109, 0, 0, 2, 109, 1, 2, 7, 8, 9];
+    assert_eq!(rig.say(1, &TWICE), [(64, whole), (111, FRAME.to_vec())]);
+    rig.now += Duration::from_secs(10);
+    assert_eq!(rig.say(2, &TWICE), [(109, FRAME.to_vec()), (111, FRAME.to_vec())]);
+}
+
+#[test]
+fn a_payload_without_a_frame_is_nothing() {
+    let mut rig = rig();
+    for (seq, payload) in [(1, &TWICE[..7]), (2, &TWICE[..4]), (3, &[0x80; 40])] {
+        assert_eq!(
+            rig.arrive_with(0, Sent { pt: 63, seq, ..VOICE }, payload),
+            Err(Dropped::MalformedRtp),
+            "{payload:?}"
+        );
+    }
+}
