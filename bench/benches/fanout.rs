@@ -70,6 +70,7 @@ impl Lecture {
             kind: SourceKind::Camera,
             interval: FRAME_INTERVAL,
             layers: vec![layer],
+            keyframe_factor: 1,
             signal_ssrcs: true,
         };
         let plan = Plan::viewer().without_nacks();

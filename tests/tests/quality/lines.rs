@@ -9,15 +9,14 @@ use saal_tests::world::{Who, World};
 
 use crate::each_seed;
 use crate::meter::{
-    Meter, audio_loss, camera_slot, concealed_with_fec, estimate_bps, layer_switches, longest_freeze,
-    publisher, tell,
+    Meter, audio_loss, camera_slot, concealed, estimate_bps, layer_switches, longest_freeze, publisher, tell,
 };
 
 /// Publishers, and a viewer who draws all of them large.
 fn call(world: &mut World, publishers: usize) -> (Vec<Who>, Who) {
     let room = world.open_room();
     let all = world.connect_all(room, (0..publishers).map(|_| publisher()));
-    let viewer = world.connect(room, Plan::viewer());
+    let viewer = world.connect(room, Plan::viewer().redundant());
     let wishes: Vec<_> = all.iter().map(|who| (*who, Camera, 720)).collect();
     world.view(viewer, &wishes);
     (all, viewer)
@@ -92,15 +91,18 @@ fn when_0_8_mbits_become_10_again_three_are_used_within_ten_seconds() {
     });
 }
 
-const FREEZE_REACHED: Duration = Duration::from_millis(1300);
+const FREEZE_MAX: Duration = Duration::from_millis(500);
 
 #[test]
 fn a_line_that_goes_down_and_up_changes_the_picture_twice_at_most_each_time() {
     each_seed(|world, seed| {
         let (all, viewer) = call(world, 1);
-        warm_up(world, viewer, "rate=4M queue=300ms delay=20ms");
         let script = "rate=4M queue=300ms delay=20ms; 20s rate=1M; 40s rate=4M; 50s rate=1M; 60s rate=4M";
         let mut meter = Meter::begin(world, viewer, script);
+        // What is shown at first is known by its keyframe, which the meter has to see.
+        world.view(viewer, &[]);
+        meter.run_until(world, 0.5);
+        world.view(viewer, &[(all[0], Camera, 720)]);
         meter.run_until(world, 80.0);
         let slot = camera_slot(world, viewer, all[0]);
         let mut figures = String::new();
@@ -109,8 +111,7 @@ fn a_line_that_goes_down_and_up_changes_the_picture_twice_at_most_each_time() {
             let (switches, freeze) = (layer_switches(slot, from, to), longest_freeze(slot, from, to));
             figures += &format!("{switches} switches, longest freeze {} ms; ", freeze.as_millis());
             assert!(switches <= 2, "{figures}");
-            // The target is 500 ms; docs/quality.md says what is missing.
-            assert!(freeze <= FREEZE_REACHED, "{figures}");
+            assert!(freeze <= FREEZE_MAX, "{figures}");
         }
         tell("4 to 1 to 4 Mbit/s", seed, &figures);
     });
@@ -128,7 +129,7 @@ fn ten_percent_of_random_loss_do_not_make_the_line_seem_narrow() {
             estimates.push(estimate_bps(world, viewer).unwrap_or(0) as f64 / 4e6);
         }
         let mean = estimates.iter().sum::<f64>() / estimates.len() as f64;
-        let concealed = all.iter().map(|from| concealed_with_fec(world, viewer, *from)).fold(0.0, f64::max);
+        let concealed = all.iter().map(|from| concealed(world, viewer, *from)).fold(0.0, f64::max);
         let figures =
             format!("estimate {:.0} % of capacity, concealed {:.2} %", mean * 100.0, concealed * 100.0);
         tell("10 % loss on the downlink", seed, &figures);

@@ -12,11 +12,15 @@ use saal_tests::client::plan::{LayerPlan, Plan, SourcePlan};
 use saal_tests::client::slot::{Arrival, Slot};
 use saal_tests::world::{Who, World};
 
-/// A camera of 150, 500 and 1700 kbit/s, and a voice of 36 kbit/s.
+/// A camera of 150, 500 and 1700 kbit/s, whose keyframes are four times as large as its other pictures, and a voice of
+/// 36 kbit/s.
 pub(crate) fn publisher() -> Plan {
     let layer = |rid, height, parts, part_bytes| LayerPlan { rid: Some(rid), height, parts, part_bytes };
     let layers = vec![layer("q", 180, 1, 750), layer("h", 360, 3, 833), layer("f", 720, 8, 1062)];
-    Plan::browser().sending(vec![SourcePlan::microphone(), SourcePlan { layers, ..SourcePlan::simulcast() }])
+    Plan::browser().redundant().sending(vec![
+        SourcePlan::microphone(),
+        SourcePlan { layers, keyframe_factor: 4, ..SourcePlan::simulcast() },
+    ])
 }
 
 /// Somebody's line from the moment on at which its script began.
@@ -81,14 +85,15 @@ pub(crate) fn audio_loss(world: &World, who: Who, from: Who) -> f64 {
     1.0 - frames.len() as f64 / f64::from(last - first + 1)
 }
 
-/// The same, where a frame also counts as heard when the one behind it arrived, which carries it once more (RFC 6716 §2.1.7).
-pub(crate) fn concealed_with_fec(world: &World, who: Who, from: Who) -> f64 {
+/// The same, where a frame that came along with the one behind it was heard as well (RFC 2198).
+pub(crate) fn concealed(world: &World, who: Who, from: Who) -> f64 {
     let publisher = world.id(from);
-    let frames: BTreeSet<u32> =
-        stream(world, who, publisher, Microphone).map(|arrival| arrival.stamp.frame).collect();
-    let (Some(&first), Some(&last)) = (frames.first(), frames.last()) else { return 1.0 };
-    let heard = |frame: u32| (frame..=frame + 1).any(|carrier| frames.contains(&carrier));
-    (first..=last).filter(|frame| !heard(*frame)).count() as f64 / f64::from(last - first + 1)
+    let frames: BTreeSet<u32> = stream(world, who, publisher, Microphone)
+        .flat_map(|arrival| [Some(arrival.stamp), arrival.earlier])
+        .filter_map(|stamp| Some(stamp?.frame))
+        .collect();
+    let (Some(first), Some(last)) = (frames.first(), frames.last()) else { return 1.0 };
+    1.0 - frames.len() as f64 / f64::from(last - first + 1)
 }
 
 fn stream(
@@ -115,7 +120,8 @@ pub(crate) fn longest_freeze(slot: &Slot, from: Instant, to: Instant) -> Duratio
     let mut shown: Vec<Instant> =
         complete_frames(slot).into_iter().filter(|at| (from..to).contains(at)).collect();
     shown.insert(0, from);
-    shown.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(to - from)
+    shown.push(to);
+    shown.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
 /// When each picture could be shown: all of it is there, and of all before it in the stream.

@@ -78,6 +78,8 @@ pub struct SourcePlan {
     pub kind: SourceKind,
     pub interval: Duration,
     pub layers: Vec<LayerPlan>,
+    /// Packets of a keyframe for each of another picture.
+    pub keyframe_factor: u8,
     /// Tell the server the SSRCs beforehand; browsers do without simulcast and do not with it.
     pub signal_ssrcs: bool,
 }
@@ -88,6 +90,7 @@ impl SourcePlan {
             kind: SourceKind::Microphone,
             interval: Duration::from_millis(20),
             layers: vec![LayerPlan { rid: None, height: 0, parts: 1, part_bytes: 90 }],
+            keyframe_factor: 1,
             signal_ssrcs: true,
         }
     }
@@ -117,7 +120,7 @@ impl SourcePlan {
 
     fn video(kind: SourceKind, layers: Vec<LayerPlan>) -> SourcePlan {
         let signal_ssrcs = layers.len() == 1;
-        SourcePlan { kind, interval: Duration::from_millis(40), layers, signal_ssrcs }
+        SourcePlan { kind, interval: Duration::from_millis(40), layers, keyframe_factor: 1, signal_ssrcs }
     }
 }
 

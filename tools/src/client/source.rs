@@ -192,6 +192,8 @@ impl Source {
         let captured_us = sender.capture_us(captured_at);
         let clock = self.clock_rate_hz();
         for (index, layer) in self.layers.iter_mut().enumerate().filter(|(_, layer)| layer.alive) {
+            let factor = if layer.keyframe_wanted { self.plan.keyframe_factor } else { 1 };
+            let parts = layer.plan.parts * factor;
             let stamp = Stamp {
                 publisher: sender.publisher,
                 kind: self.plan.kind,
