@@ -9,14 +9,19 @@ use saal_tests::world::{Who, World};
 
 use crate::each_seed;
 use crate::meter::{
-    Meter, audio_loss, camera_slot, concealed, estimate_bps, layer_switches, longest_freeze, publisher, tell,
+    Meter, audio_loss, camera_slot, concealed, estimate_bps, layer_switches, longest_freeze, publisher,
+    publisher_with_keyframes, tell,
 };
 
 /// Publishers, and a viewer who draws all of them large.
 fn call(world: &mut World, publishers: usize) -> (Vec<Who>, Who) {
+    call_of(world, vec![publisher(); publishers], Plan::viewer())
+}
+
+fn call_of(world: &mut World, publishers: Vec<Plan>, viewer: Plan) -> (Vec<Who>, Who) {
     let room = world.open_room();
-    let all = world.connect_all(room, (0..publishers).map(|_| publisher()));
-    let viewer = world.connect(room, Plan::viewer().redundant());
+    let all = world.connect_all(room, publishers);
+    let viewer = world.connect(room, viewer);
     let wishes: Vec<_> = all.iter().map(|who| (*who, Camera, 720)).collect();
     world.view(viewer, &wishes);
     (all, viewer)
@@ -96,7 +101,7 @@ const FREEZE_MAX: Duration = Duration::from_millis(500);
 #[test]
 fn a_line_that_goes_down_and_up_changes_the_picture_twice_at_most_each_time() {
     each_seed(|world, seed| {
-        let (all, viewer) = call(world, 1);
+        let (all, viewer) = call_of(world, vec![publisher_with_keyframes(4)], Plan::viewer());
         let script = "rate=4M queue=300ms delay=20ms; 20s rate=1M; 40s rate=4M; 50s rate=1M; 60s rate=4M";
         let mut meter = Meter::begin(world, viewer, script);
         // What is shown at first is known by its keyframe, which the meter has to see.
@@ -120,7 +125,7 @@ fn a_line_that_goes_down_and_up_changes_the_picture_twice_at_most_each_time() {
 #[test]
 fn ten_percent_of_random_loss_do_not_make_the_line_seem_narrow() {
     each_seed(|world, seed| {
-        let (all, viewer) = call(world, 3);
+        let (all, viewer) = call_of(world, vec![publisher().redundant(); 3], Plan::viewer().redundant());
         warm_up(world, viewer, "rate=4M queue=300ms delay=20ms loss=10%");
         let mut meter = Meter::begin(world, viewer, "rate=4M queue=300ms delay=20ms loss=10%");
         let mut estimates = Vec::new();

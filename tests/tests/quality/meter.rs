@@ -12,15 +12,17 @@ use saal_tests::client::plan::{LayerPlan, Plan, SourcePlan};
 use saal_tests::client::slot::{Arrival, Slot};
 use saal_tests::world::{Who, World};
 
-/// A camera of 150, 500 and 1700 kbit/s, whose keyframes are four times as large as its other pictures, and a voice of
-/// 36 kbit/s.
+/// A camera of 150, 500 and 1700 kbit/s, and a voice of 36 kbit/s.
 pub(crate) fn publisher() -> Plan {
+    publisher_with_keyframes(1)
+}
+
+/// The same, with keyframes so many times as large as other pictures.
+pub(crate) fn publisher_with_keyframes(keyframe_factor: u8) -> Plan {
     let layer = |rid, height, parts, part_bytes| LayerPlan { rid: Some(rid), height, parts, part_bytes };
     let layers = vec![layer("q", 180, 1, 750), layer("h", 360, 3, 833), layer("f", 720, 8, 1062)];
-    Plan::browser().redundant().sending(vec![
-        SourcePlan::microphone(),
-        SourcePlan { layers, keyframe_factor: 4, ..SourcePlan::simulcast() },
-    ])
+    let camera = SourcePlan { layers, keyframe_factor, ..SourcePlan::simulcast() };
+    Plan::browser().sending(vec![SourcePlan::microphone(), camera])
 }
 
 /// Somebody's line from the moment on at which its script began.

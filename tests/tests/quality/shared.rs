@@ -8,7 +8,7 @@ use saal_tests::client::plan::Plan;
 use crate::each_seed;
 use crate::meter::{publisher, tell};
 
-const JAIN_REACHED: f64 = 0.8;
+const JAIN_REACHED: f64 = 0.7;
 
 #[test]
 fn two_receivers_and_a_download_share_a_line_fairly() {
@@ -19,13 +19,16 @@ fn two_receivers_and_a_download_share_a_line_fairly() {
         let viewers = world.connect_all(room, [Plan::viewer(), Plan::viewer()]);
         let wishes: Vec<_> = all.iter().map(|who| (*who, Camera, 720)).collect();
         for viewer in &viewers {
+            // Who begins when decides who finds what, so that each seed is another meeting.
+            let pause_ms = world.random.number() % 3000;
+            world.run_for(Duration::from_millis(pause_ms));
             world.view(*viewer, &wishes);
         }
         let flow = world.share(&viewers, "rate=5M queue=150ms delay=20ms");
         world.run_for(Duration::from_secs(20));
         let before: Vec<u64> = viewers.iter().map(|who| world.received_bytes(*who)).collect();
         let flow_before = world.flow_bytes(flow);
-        const SECONDS: u64 = 40;
+        const SECONDS: u64 = 120;
         world.run_for(Duration::from_secs(SECONDS));
         let bps = |bytes: u64| bytes as f64 * 8.0 / SECONDS as f64;
         let got: Vec<f64> = viewers
