@@ -181,8 +181,12 @@ async fn step(
             .map(|bytes| bytes as f64 / scenario.participants() as f64),
         ..step_of(scenario, measured)
     };
-    // A baseline that was itself late would make the server look fast.
-    let slow = baseline.generator.saturated.map(|why| format!("in the baseline, {why}"));
+    // A baseline that was itself late would make the server look fast, or its limit come early.
+    let saturated = baseline.generator.saturated.or_else(|| {
+        let is_late = !setup.cpu_only && step.baseline.p99_us > scenario.limits.p99_us;
+        is_late.then(|| format!("p99 was {} us: something else uses this machine", step.baseline.p99_us))
+    });
+    let slow = saturated.map(|why| format!("in the baseline, {why}"));
     step.generator.saturated = step.generator.saturated.or(slow);
     Ok(step)
 }
