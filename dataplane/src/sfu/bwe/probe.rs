@@ -149,13 +149,19 @@ impl Probes {
         let verdict = cluster.verdict();
         match verdict {
             Verdict::Through(_) => (self.next_at_us, self.pause_us) = (now_us, 0),
-            Verdict::Full(_) | Verdict::Nothing => self.put_off(now_us),
+            Verdict::Full(_) | Verdict::Nothing => self.back_off(now_us),
         }
         Some(verdict)
     }
 
-    /// A queue was there: not now.
+    /// A queue was there: not now, but soon, since only a probe tells whether the line or chance made it.
     pub(crate) fn put_off(&mut self, now_us: u64) {
+        self.pause_us = PAUSE_US;
+        self.next_at_us = now_us + PAUSE_US;
+    }
+
+    /// A probe has failed: each after the other later.
+    fn back_off(&mut self, now_us: u64) {
         self.pause_us = (self.pause_us * 2).clamp(PAUSE_US, PAUSE_US_MAX);
         self.next_at_us = now_us + self.pause_us;
     }

@@ -38,6 +38,8 @@ struct Line {
     queued_us: Vec<u64>,
     sent_bytes: u64,
     is_deaf: bool,
+    /// The line stops some once a second for at most so long.
+    stall_us: u64,
 }
 
 impl Line {
@@ -61,6 +63,7 @@ impl Line {
             queued_us: Vec::new(),
             sent_bytes: 0,
             is_deaf: false,
+            stall_us: 0,
         }
     }
 
@@ -100,6 +103,10 @@ impl Line {
         let end = self.now_us + (seconds * 1e6) as u64;
         while self.now_us < end {
             self.now_us += STEP_US;
+            if self.stall_us > 0 && self.random() < 0.005 {
+                let stall = (self.random() * self.stall_us as f64) as u64;
+                self.busy_until_us = self.busy_until_us.max(self.now_us) + stall;
+            }
             while self.flying.front().is_some_and(|(at, _)| *at <= self.now_us) {
                 let (at_us, seq) = self.flying.pop_front().unwrap();
                 self.arrived.push(Arrival { seq, at_us });
@@ -324,4 +331,20 @@ fn nonsense_in_a_feedback_moves_nothing_but_the_receiver_s_own_estimate() {
         let estimate = line.estimate();
         assert!(estimate.is_finite() && (BPS_MIN..=BPS_MAX).contains(&estimate));
     }
+}
+
+#[test]
+fn a_line_that_stops_for_a_moment_now_and_then_is_found_again_soon() {
+    each_seed(|seed| {
+        let mut line = Line::new(seed, 5e6);
+        (line.video_bps, line.frame_us, line.stall_us) = (3.4e6, 100_000, 120_000);
+        line.downstream.wants(4_500_000);
+        line.run(5.0);
+        let mut narrow = 0;
+        for _ in 0..60 {
+            line.run(1.0);
+            narrow += u32::from(line.estimate() < 3e6);
+        }
+        assert!(narrow <= 8, "seed {seed}: for {narrow} of 60 seconds");
+    });
 }
