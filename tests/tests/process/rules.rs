@@ -242,9 +242,12 @@ fn of_somebody_who_is_blocked_the_others_get_no_packet_whatever_their_page_says(
     assert_eq!(guest.hear_type("silenced")["sources"], json!(["microphone", "camera"]));
     let withheld = || dropped(&server, "source_withheld");
     until("both are withheld", &mut [&mut publisher, &mut viewer], |_| withheld() > 10.0);
-    viewer.heard.clear();
     let before = withheld();
+    until("what was on its way has come", &mut [&mut publisher, &mut viewer], |_| withheld() > before + 50.0);
+    viewer.heard.clear();
+    let (before, forwarded) = (withheld(), server.metric("saal_rtp_forwarded_total"));
     until("they send on", &mut [&mut publisher, &mut viewer], |_| withheld() > before + 50.0);
+    assert_eq!(server.metric("saal_rtp_forwarded_total"), forwarded);
     assert_eq!(viewer.heard, []);
 
     for source in ["microphone", "camera"] {
