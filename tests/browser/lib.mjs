@@ -67,10 +67,11 @@ const FIREFOX_PREFS = {
 
 /**
  * @param {'chromium' | 'firefox'} name
- * @param {{ netns?: string, viewport?: { width: number, height: number }, downloads?: string }} [options] netns: the host that it runs on
- *   (Chromium only: Firefox is driven over a local port); downloads: where Firefox puts files (Chromium is told by the test)
+ * @param {{ netns?: string, viewport?: { width: number, height: number }, downloads?: string, media?: { video: string, audio: string } }} [options]
+ *   netns: the host that it runs on (Chromium only: Firefox is driven over a local port); downloads: where Firefox puts files (Chromium is
+ *   told by the test); media: files that Chromium's camera and microphone take in
  */
-export async function launch(name, { netns, viewport = { width: 1000, height: 640 }, downloads } = {}) {
+export async function launch(name, { netns, viewport = { width: 1000, height: 640 }, downloads, media } = {}) {
   const profile = mkdtempSync(join(tmpdir(), `saal-test-${name}-`));
   const common = { acceptInsecureCerts: true, defaultViewport: viewport, userDataDir: profile, protocolTimeout: 60_000, dumpio: !!process.env.DUMPIO };
   const browser = name === 'firefox'
@@ -81,7 +82,7 @@ export async function launch(name, { netns, viewport = { width: 1000, height: 64
         executablePath: netns ? '/bin/sh' : CHROMIUM,
         pipe: true,
         ignoreDefaultArgs: true,
-        args: [...(netns ? ['-c', 'exec ip netns exec "$0" "$@"', netns, CHROMIUM] : []), ...CHROMIUM_FLAGS, `--user-data-dir=${profile}`, '--remote-debugging-pipe', 'about:blank'],
+        args: [...(netns ? ['-c', 'exec ip netns exec "$0" "$@"', netns, CHROMIUM] : []), ...CHROMIUM_FLAGS, ...(media ? [`--use-file-for-fake-video-capture=${media.video}`, `--use-file-for-fake-audio-capture=${media.audio}`] : []), `--user-data-dir=${profile}`, '--remote-debugging-pipe', 'about:blank'],
       });
   const { pid } = browser.process();
   let killed = false;
@@ -105,8 +106,8 @@ export async function launch(name, { netns, viewport = { width: 1000, height: 64
 
 // Runs in the page before the page's own scripts. It keeps what the page was told and counts what it did, independently
 // of what the page says about itself, and leaves the browser's behaviour as it is but for the picture's size.
-function probe() {
-  const seen = { captures: 0, displayCaptures: 0, remoteDescriptions: 0, told: [], said: [], sockets: [], violations: [], iceServers: 0 };
+function probe(camera) {
+  const seen = { captures: 0, displayCaptures: 0, remoteDescriptions: 0, answeredAt: 0, told: [], said: [], sockets: [], violations: [], iceServers: 0 };
   Object.defineProperty(window, 'seen', { value: seen });
 
   document.addEventListener('securitypolicyviolation', (event) => seen.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
@@ -116,9 +117,7 @@ function probe() {
     const { getUserMedia, getDisplayMedia } = devices;
     devices.getUserMedia = function (wish = {}) {
       seen.captures += 1;
-      // Two cores carry three senders and the server: a small picture, whatever the page asks for.
-      const small = { width: 640, height: 360, frameRate: 10 };
-      const video = typeof wish.video === 'object' ? { ...wish.video, ...small } : wish.video && small;
+      const video = typeof wish.video === 'object' ? { ...wish.video, ...camera } : wish.video && camera;
       return getUserMedia.call(this, { ...wish, video });
     };
     devices.getDisplayMedia = function (wish) {
@@ -131,6 +130,7 @@ function probe() {
   const { setRemoteDescription } = Connection.prototype;
   Connection.prototype.setRemoteDescription = function (...of) {
     seen.remoteDescriptions += 1;
+    seen.answeredAt ||= performance.now();
     return setRemoteDescription.apply(this, of);
   };
   window.RTCPeerConnection = class extends Connection {
@@ -153,8 +153,11 @@ function probe() {
   };
 }
 
+/** Two cores carry three senders and the server: a small picture, whatever the page asks for. */
+const SMALL_CAMERA = { width: 640, height: 360, frameRate: 10 };
+
 /** A tab in a cookie jar of its own, watched from its first request on. */
-export async function openTab({ name, browser }) {
+export async function openTab({ name, browser }, { camera = SMALL_CAMERA } = {}) {
   const context = await browser.createBrowserContext();
   const page = await context.newPage();
   const tab = { name, page, requests: [], complaints: [] };
@@ -163,7 +166,7 @@ export async function openTab({ name, browser }) {
   page.on('console', (message) => {
     if (message.type() === 'error') tab.complaints.push(`console: ${message.text()} ${message.location()?.url ?? ''}`);
   });
-  await page.evaluateOnNewDocument(probe);
+  await page.evaluateOnNewDocument(probe, camera);
   return tab;
 }
 

@@ -1,0 +1,261 @@
+// What docs/quality.md promises, seen from real browsers: two people in Chromium on lines without a
+// fault, and behind saal-impair a Chromium and a Firefox that watch them on the lines of the table, one after the other.
+// SAAL_NIGHTLY=1 stays longer on each line; SAAL_IO names the backend of the data plane.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { click, enter, launch, missing, newRoom, openTab, testid, until } from './lib.mjs';
+import { makeMedia } from './media.mjs';
+import { ADDRESS, SAAL, startServer } from './server.mjs';
+import { watch } from './watch.mjs';
+
+const io = process.env.SAAL_IO ?? 'auto';
+const { SAAL_NETNS_SERVER: SERVER, SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
+const VIEWPORT = { width: 1400, height: 900 };
+/** The smallest that is sent in three layers, and as often as two cores encode it twice and show it six times. */
+const CAMERA = { width: 960, height: 540, frameRate: 10 };
+const FULL = CAMERA.height;
+/** Where the server listens, on its own host only, and where everybody believes it to be, as docs/operations.md has it. */
+const BEHIND = '127.0.0.2';
+const PORT = 10_000;
+/** The port of those whose line is none of the table's. */
+const ASIDE = 10_100;
+
+/** Seconds on each line of the table, one after the other, and its words. */
+const LINES = {
+  start: [8, 'rate=5M queue=250ms delay=20ms'],
+  wide: [6, 'rate=10M queue=2s'],
+  fall: [12, 'rate=800k'],
+  recovery: [11, 'rate=10M queue=500ms'],
+  alone: [7, 'rate=4M queue=300ms'],
+  down: [10, 'rate=1M'],
+  up: [10, 'rate=4M'],
+  lossy: [16, 'loss=10%'],
+  clean: [8, 'rate=6M loss=0%'],
+  uplink: [12, 'rate=6M'],
+};
+/** The same with the moments between which somebody is on it, in seconds since they came. */
+const during = {};
+for (const [name, [seconds]] of Object.entries(LINES)) {
+  const from = Object.values(during).at(-1)?.[1] ?? 0;
+  during[name] = [from, from + seconds * (process.env.SAAL_NIGHTLY ? 2.5 : 1)];
+}
+const SCRIPT = Object.entries(LINES).map(([name, [, words]]) => `${during[name][0]}s ${words}`).join('; ');
+
+let directory, server, chromium, firefox, link, front, aside, control;
+const senders = {};
+/** In the order in which they came, as their lines have it. */
+const viewers = [];
+
+describe(`browsers on bad lines over ${io}`, () => {
+  before(async () => {
+    assert.deepEqual(missing(), [], 'these programs are missing');
+    directory = mkdtempSync(join(tmpdir(), 'saal-test-media-'));
+    server = await startServer({ io, log: 'warn', media: `bind = "${BEHIND}"\nport = ${PORT}\ncores = [0]` });
+    front = impair(PORT, '--each', '--up', 'delay=20ms', '--down', SCRIPT);
+    aside = impair(ASIDE, '--up', 'delay=10ms', '--down', 'delay=10ms');
+    [chromium, firefox] = await Promise.all([
+      launch('chromium', { netns: CHROMIUM, viewport: VIEWPORT, media: makeMedia(directory, { width: CAMERA.width, height: FULL, fps: CAMERA.frameRate }) }),
+      launch('firefox', { viewport: VIEWPORT })]);
+    link = await newRoom(chromium, server);
+    for (const name of ['Ada', 'Bea']) {
+      senders[name] = await openTab(chromium, { camera: CAMERA });
+      const { page } = senders[name];
+      await page.evaluateOnNewDocument(dense);
+      await page.evaluateOnNewDocument(detour, PORT, ASIDE);
+      await enter(page, link, name);
+      await click(page, 'mic');
+      await click(page, 'camera');
+    }
+    for (const [name, sender] of Object.entries(senders)) {
+      await until(`${name} sees the other in full`, async () => {
+        const { heights } = await sender.page.evaluate(counted);
+        return heights.includes(FULL) || heights;
+      }, 30_000);
+      sender.id = await sender.page.evaluate(() => JSON.parse(seen.told.find((told) => told.includes('"welcome"'))).participant);
+    }
+    // Ada's camera stays on.
+    control = await Promise.all([senders.Ada, senders.Bea].map(({ page }) => page.evaluate(counted)));
+  }, { timeout: 90_000 });
+
+  after(async () => {
+    await Promise.all([chromium?.close(), firefox?.close()]);
+    for (const proxy of [front, aside]) proxy?.stop();
+    await server?.stop();
+    if (directory) rmSync(directory, { recursive: true, force: true });
+  }, { timeout: 30_000 });
+
+  test('start on 5 Mbit/s: the pictures come, in what the line has room for', { timeout: 60_000 }, async (t) => {
+    await Promise.all([chromium, firefox].map(async (browser) => {
+      const { page } = await openTab(browser);
+      await page.evaluateOnNewDocument(dense);
+      await enter(page, link, browser.name);
+      viewers.push({ name: browser.name, page, watched: await watch(page) });
+    }));
+    viewers.sort((one, other) => one.watched.zero - other.watched.zero);
+    await watching('start', t, (seen, from, to) => {
+      const found = Math.max(...seen.during(from, to).map((look) => look.estimate ?? 0));
+      return { found, full: seen.inFull(from, 2, FULL), bps: seen.bps(to - 3, to), estimate: seen.estimate(to - 3, to) };
+    }, ({ bps, estimate }) => {
+      assert.ok(bps >= 700_000, `${bps} bit/s used`);
+      assert.ok(estimate >= 1e6, `${estimate} bit/s found`);
+    });
+  });
+
+  test('10 to 0.8 Mbit/s: the queue stays short, and the sound whole', { timeout: 60_000 }, async (t) => {
+    await watching('fall', t, (seen, from, to, waits) => ({
+      second: seen.bps(from + 1, from + 2),
+      queue: waits(from + 2, to),
+      lost: seen.audioLost(from, to),
+      concealed: seen.concealed(from, to),
+      still: Math.max(...seen.people().map((of) => seen.stillness(of, from, to))),
+      used: seen.bps(to - 4, to),
+      marks: seen.marks(to - 4, to),
+    }), ({ queue, concealed, still, used }) => {
+      assert.ok(queue <= 600, `${queue} ms in the queue`);
+      assert.ok(concealed <= 0.1, `${concealed} of the sound made up`);
+      // What the line held when it became narrow, two seconds at most, has to leave it first.
+      assert.ok(still <= 7, `a picture stood still for ${still} s`);
+      assert.ok(used >= 200_000, `${used} bit/s used`);
+    });
+  });
+
+  test('0.8 to 10 Mbit/s: both pictures are back in full', { timeout: 60_000 }, async (t) => {
+    await watching('recovery', t, (seen, from, to) => ({
+      full: seen.inFull(from, 2, FULL),
+      three: seen.first(from, ({ at }) => seen.bps(at - 1, at) >= 3e6),
+      concealed: seen.concealed(from, to),
+      bps: seen.bps(to - 2, to),
+    }), ({ full }) => {
+      assert.ok(full <= 12, `in full after ${full} s`);
+    });
+  });
+
+  test('4 to 1 to 4 Mbit/s: a picture changes a few times and does not stand still for long', { timeout: 60_000 }, async (t) => {
+    await toggle(senders.Bea);
+    for (const name of ['down', 'up']) {
+      await watching(name, t, (seen, from, to) => ({
+        switches: seen.switches(senders.Ada.id, from, to),
+        still: seen.stillness(senders.Ada.id, from, to),
+        frozen: seen.grown('frozen', from, to),
+        concealed: seen.concealed(from, to),
+        height: seen.height(senders.Ada.id, to),
+        bps: seen.bps(to - 3, to),
+      }), ({ switches, still, height }) => {
+        assert.ok(switches <= 5, `${switches} switches`);
+        assert.ok(still <= 3, `the picture stood still for ${still} s`);
+        assert.ok(height >= (name === 'down' ? FULL / 4 : FULL / 2), `${height} lines in the end`);
+      });
+    }
+  });
+
+  test('10 % of random loss do not make a line of 4 Mbit/s seem narrow, and the page tells of them', { timeout: 60_000 }, async (t) => {
+    await toggle(senders.Bea);
+    await watching('lossy', t, (seen, from, to) => ({
+      estimate: seen.estimate(from + 4, to) / 4e6,
+      concealed: seen.concealed(from, to),
+      lost: seen.audioLost(from, to),
+      frozen: seen.grown('frozen', from, to),
+      still: Math.max(...seen.people().map((of) => seen.stillness(of, from + 4, to))),
+      plis: seen.grown('plis', from, to),
+      bps: seen.bps(from + 4, to),
+      own: seen.looks.findLast(({ at }) => at < to).own,
+    }), ({ estimate, concealed, still, own }) => {
+      assert.ok(estimate >= 0.35, `${estimate} of the line`);
+      assert.ok(concealed <= 0.15, `${concealed} of the sound made up`);
+      assert.ok(still <= 4, `a picture stood still for ${still} s`);
+      assert.notEqual(own, 'good', 'the page says nothing of the losses');
+    });
+  });
+
+  test('whoever is on a good line saw every picture meanwhile: the machine was no bottleneck', async (t) => {
+    const [ada, bea] = await Promise.all([senders.Ada, senders.Bea].map(({ page }) => page.evaluate(counted)));
+    const encoded = (ada.encoded - control[0].encoded) / (ada.at - control[0].at);
+    const figures = { encoded, frozen: bea.frozen - control[1].frozen, limits: ada.limits };
+    t.diagnostic(JSON.stringify(figures));
+    assert.ok(encoded >= 0.7 * CAMERA.frameRate, `${encoded} pictures a second encoded`);
+    assert.ok(!ada.limits.includes('cpu'), 'the encoder was short of time');
+  });
+
+  test('10 % of loss on the publishers\' uplink are not held against who watches them', { timeout: 60_000 }, async (t) => {
+    await watching('clean', t, (seen, from, to) => ({ estimate: seen.estimate(from + 4, to), bps: seen.bps(from + 4, to) }), () => {});
+    aside.stop();
+    aside = impair(ASIDE, '--up', 'delay=10ms loss=10%', '--down', 'delay=10ms');
+    await watching('uplink', t, (seen, from, to) => ({
+      before: seen.estimate(from - 4, from),
+      after: seen.estimate(from + 4, to),
+      bps: seen.bps(from + 4, to),
+      concealed: seen.concealed(from + 4, to),
+      own: seen.looks.findLast(({ at }) => at < to).own,
+    }), ({ before, after, bps, own }) => {
+      assert.ok(bps >= 300_000, `${bps} bit/s arrive`);
+      assert.ok(after >= 0.8 * before, `${before} became ${after}`);
+      assert.equal(own, 'good', 'the line of who watches is good');
+    });
+  });
+});
+
+/** Waits until both viewers have been on this line for as long as they shall, and judges what they saw. */
+async function watching(name, t, measure, judge) {
+  const [from, to] = during[name];
+  await until(`the end of "${name}"`, () => viewers.every(({ watched }) => watched.now() > to), (to - from + 30) * 1_000);
+  const failed = [];
+  for (const [i, { name: browser, watched }] of viewers.entries()) {
+    const waits = (since, until) => front.longestWait(i, watched.zero + since, watched.zero + until);
+    const figures = measure(await watched.read(), from, to, waits);
+    t.diagnostic(`${name}, ${browser}: ${JSON.stringify(figures, (_, value) => (typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value))}`);
+    try {
+      judge(figures);
+    } catch (error) {
+      failed.push(`${browser}: ${error.message}`);
+    }
+  }
+  assert.deepEqual(failed, []);
+}
+
+/** Runs in the page before its own scripts: a screen on which the largest layer is worth asking for, without the pixels. */
+function dense() {
+  Object.defineProperty(window, 'devicePixelRatio', { value: 2 });
+}
+
+/** Runs in the page before its own scripts: media goes to another port of the server's. */
+function detour(from, to) {
+  const { setRemoteDescription } = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+    return setRemoteDescription.call(this, { type, sdp: sdp.replaceAll(` ${from} typ host`, ` ${to} typ host`) });
+  };
+}
+
+/** Switches the camera, of a page in the background as well. */
+const toggle = ({ page }) => page.$eval(testid('camera'), (button) => button.click());
+
+/** Runs in the page: what it has sent and received so far. */
+async function counted() {
+  const all = [...(await window.saal.pc.getStats()).values()];
+  const video = all.filter(({ type, kind }) => type === 'inbound-rtp' && kind === 'video');
+  const layers = all.filter(({ type, kind, framesEncoded }) => type === 'outbound-rtp' && kind === 'video' && framesEncoded > 0);
+  return {
+    at: performance.now() / 1_000,
+    heights: video.filter(({ framesPerSecond }) => framesPerSecond > 0).map(({ frameHeight }) => frameHeight),
+    frozen: video.reduce((total, { totalFreezesDuration = 0 }) => total + totalFreezesDuration, 0),
+    encoded: Math.max(0, ...layers.map(({ framesEncoded }) => framesEncoded)),
+    limits: layers.map(({ qualityLimitationReason }) => qualityLimitationReason),
+  };
+}
+
+/** A saal-impair in front of the server. */
+function impair(port, ...words) {
+  const child = spawn('ip', ['netns', 'exec', SERVER, join(dirname(SAAL), 'saal-impair'), '--listen', `${ADDRESS}:${port}`, '--to', `${BEHIND}:${PORT}`, '--report', ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const reports = [];
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    for (const [, line, wait] of text.matchAll(/^line (\d+): .*down .* p95 wait (\d+) ms$/gm)) reports.push({ at: performance.now() / 1_000, line: Number(line), wait: Number(wait) });
+  });
+  return {
+    stop: () => child.kill(),
+    /** The longest p95 of the seconds that lie between these two. */
+    longestWait: (line, from, to) => Math.max(...reports.filter((report) => report.line === line && report.at - 1 >= from && report.at <= to).map(({ wait }) => wait)),
+  };
+}
