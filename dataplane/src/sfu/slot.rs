@@ -283,7 +283,7 @@ impl Slot {
         };
         let (mut codec, mut skipped) = (meta.codec, 0);
         if codec == Codec::Red {
-            (codec, skipped) = self.unfold(packet.payload, to)?;
+            (codec, skipped) = self.unfold(packet.payload, meta.seq.0 - mapping.in_start.0, to)?;
         }
         let known = self.pt.filter(|(known, _)| *known == codec).map(|(_, pt)| pt);
         let pt = known.or_else(|| self.pt_for(codec)).ok_or(Dropped::CodecNotReceivable)?;
@@ -557,10 +557,12 @@ impl Slot {
     }
 
     /// Redundant sound goes whole to whose line loses packets. Everybody else, and who does not know RFC 2198, gets the frame
-    /// itself: returns as what, and how much of the payload is left out.
-    fn unfold(&self, payload: &mut [u8], to: &Sender<'_>) -> Result<(Codec, usize), Dropped> {
+    /// itself: returns as what, and how much of the payload is left out. So does everybody in the beginning, `nth` being the
+    /// packet's place: what was said before was for nobody, as while the owner had paused.
+    fn unfold(&self, payload: &mut [u8], nth: u64, to: &Sender<'_>) -> Result<(Codec, usize), Dropped> {
         let primary = codec::red::primary(payload).ok_or(Dropped::MalformedRtp)?;
-        let is_wanted = to.downlink.is_lossy(to.clock) && self.pt_for(Codec::Red).is_some();
+        let is_own = nth >= codec::red::BLOCKS_MAX as u64;
+        let is_wanted = is_own && to.downlink.is_lossy(to.clock) && self.pt_for(Codec::Red).is_some();
         match self.pt_for(Codec::Opus).filter(|_| is_wanted) {
             Some(opus) => {
                 codec::red::patch_pt(payload, opus.0);

@@ -7,7 +7,7 @@
 
 const BLOCK_HEADER: usize = 4;
 /// Blocks of one payload: encoders offer one or two earlier frames.
-const BLOCKS_MAX: usize = 8;
+pub const BLOCKS_MAX: usize = 8;
 /// The first bit of a block's header: another block follows.
 const FOLLOWS: u8 = 0x80;
 

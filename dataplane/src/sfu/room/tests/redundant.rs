@@ -7,6 +7,12 @@ const RED: CodecPt = CodecPt { codec: Codec::Red, pt: Pt(63), rtx_pt: None };
 /// Two bytes of an earlier frame, and three of the frame itself.
 const TWICE: [u8; 10] = [0x80 | 111, 0, 0, 2, 111, 1, 2, 7, 8, 9];
 const FRAME: [u8; 3] = [7, 8, 9];
+/// With the payload type of who gets it.
+const WHOLE: [u8; 10] = [0x80 | 109, 0, 0, 2, 109, 1, 2, 7, 8, 9];
+
+fn itself() -> [(u8, Vec<u8>); 2] {
+    [(109, FRAME.to_vec()), (111, FRAME.to_vec())]
+}
 
 /// A voice, somebody who knows redundancy and calls everything otherwise, and somebody who does not know it.
 fn rig() -> Rig {
@@ -61,7 +67,7 @@ impl Rig {
 #[test]
 fn who_loses_nothing_gets_the_frame_itself() {
     let mut rig = rig();
-    let itself = [(109, FRAME.to_vec()), (111, FRAME.to_vec())];
+    let itself = itself();
     assert_eq!(rig.say(1, &TWICE), itself);
     assert_eq!(rig.say(2, &[111, 7, 8, 9]), itself, "the first of a talk spurt has nothing before it");
     rig.loses(1, 2);
@@ -74,10 +80,25 @@ fn who_loses_packets_gets_all_of_it_for_a_while_if_it_can_be_understood() {
     for who in [1, 2] {
         rig.loses(who, 26);
     }
-    let whole = vec![0x80 | 109, 0, 0, 2, 109, 1, 2, 7, 8, 9];
-    assert_eq!(rig.say(1, &TWICE), [(64, whole), (111, FRAME.to_vec())]);
+    let (whole, itself) = ([(64, WHOLE.to_vec()), (111, FRAME.to_vec())], itself());
+    (1..9).for_each(|seq| drop(rig.say(seq, &TWICE)));
+    assert_eq!(rig.say(9, &TWICE), whole);
     rig.now += Duration::from_secs(10);
-    assert_eq!(rig.say(2, &TWICE), [(109, FRAME.to_vec()), (111, FRAME.to_vec())]);
+    assert_eq!(rig.say(10, &TWICE), itself);
+}
+
+#[test]
+fn what_was_said_while_the_microphone_was_off_comes_with_nothing_later() {
+    let mut rig = rig();
+    rig.loses(1, 26);
+    (1..20).for_each(|seq| drop(rig.say(seq, &TWICE)));
+    for on in [false, true] {
+        rig.room.switch(rig.people[0].key, SourceKind::Microphone, on, &mut rig.events);
+    }
+    for seq in 20..28 {
+        assert_eq!(rig.say(seq, &TWICE), itself());
+    }
+    assert_eq!(rig.say(28, &TWICE)[0], (64, WHOLE.to_vec()));
 }
 
 #[test]
