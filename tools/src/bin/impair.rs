@@ -44,6 +44,9 @@ struct Arguments {
     /// Prints once a second what passed and how long it waited
     #[arg(long)]
     report: bool,
+    /// Adds to the report how many waited for how long, in steps of 10 ms, as in "waits 0:52 10:3 420:1"
+    #[arg(long, requires = "report")]
+    histogram: bool,
     /// The same seed treats the same traffic alike
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -203,11 +206,12 @@ impl Proxy {
     /// Waits are kept by the lines until somebody takes them, so they are taken whether or not they are printed.
     #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
     fn report(&mut self, now: Instant) {
+        let Arguments { report, histogram, .. } = self.arguments;
         let seconds = now.duration_since(self.reported).as_secs_f64();
         self.reported = now;
         for (number, line) in self.lines.iter_mut().enumerate() {
-            let [up, down] = line.each_mut().map(|line| describe(&mut line.take_waits(), seconds));
-            if self.arguments.report {
+            let [up, down] = line.each_mut().map(|line| describe(&mut line.take_waits(), seconds, histogram));
+            if report {
                 println!("line {number}: up {up}, down {down}");
             }
         }
@@ -222,9 +226,17 @@ fn seen_from(listen: SocketAddr, to: SocketAddr) -> SocketAddr {
     SocketAddr::new(if is_local { listen.ip() } else { any }, 0)
 }
 
-fn describe(waits: &mut [Wait], seconds: f64) -> String {
+fn describe(waits: &mut [Wait], seconds: f64, with_histogram: bool) -> String {
     let kbits = waits.iter().map(|wait| wait.bytes as f64 * 8.0 / 1000.0).sum::<f64>();
     waits.sort_unstable_by_key(|wait| wait.waited);
     let p95 = waits.get(waits.len() * 95 / 100).map_or(0, |wait| wait.waited.as_millis());
-    format!("{:.0} kbit/s, p95 wait {p95} ms", kbits / seconds)
+    let mut text = format!("{:.0} kbit/s, p95 wait {p95} ms", kbits / seconds);
+    if with_histogram {
+        let step = |wait: &Wait| wait.waited.as_millis() / 10 * 10;
+        let counts = waits.chunk_by(|one, other| step(one) == step(other));
+        let counts = counts.map(|alike| format!(" {}:{}", step(&alike[0]), alike.len())).collect::<String>();
+        text.push_str(", waits");
+        text.push_str(&counts);
+    }
+    text
 }
