@@ -57,6 +57,9 @@ const CALM_US: u64 = 1_500_000;
 /// Feedback may queue so long on the line in the mean; more in flight than this beyond the round trip is a queue that grows
 /// faster than the estimate falls.
 const QUEUE_US: f64 = 120_000.0;
+/// A full line whose newest packet waited so much longer than the luckiest is overused: no line that only stops for a moment
+/// stops for so long.
+const WAITED_US: u64 = 250_000;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
@@ -344,8 +347,9 @@ impl Estimator {
         }
         let acked = self.acked.bps();
         let rates = Rates { acked, full: self.flow.full_bps() };
-        // A queue that is longer than any frame has grown, whether a group of packets has come through it yet or not.
-        let usage = if is_congested && rates.full.is_some() { Usage::Over } else { self.trend.usage() };
+        // A queue that is longer than any frame has grown, whether enough groups have come through it for a trend or not.
+        let has_queued = is_congested || self.flow.waited_us() > WAITED_US;
+        let usage = if has_queued && rates.full.is_some() { Usage::Over } else { self.trend.usage() };
         if usage == Usage::Over {
             self.over_us = Some(now_us);
             self.is_limited = true;

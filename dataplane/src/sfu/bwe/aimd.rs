@@ -22,6 +22,10 @@ const REDUCE_US_MIN: u64 = 10_000;
 const REDUCE_US_MAX: u64 = 200_000;
 /// What arrives has fallen so far below the estimate that nothing waits for the round trip.
 const COLLAPSE: f64 = 0.5;
+/// A line that only stopped for a moment looks like one that carries next to nothing, so a cut goes no further than to this
+/// share at first, and all the way if the same is seen again within such a time.
+const UNCONFIRMED: f64 = 0.5;
+const CONFIRM_US: u64 = 1_000_000;
 /// Time that the receiver takes to notice an overuse, beside the round trip (§5.5).
 const NOTICE_S: f64 = 0.1;
 /// Near the limit the rate grows by half of one packet of a frame in such a time; frames of video at 30 a second.
@@ -34,6 +38,8 @@ pub(crate) struct Aimd {
     state: State,
     capacity: Capacity,
     changed_us: u64,
+    /// When the line was seen full last.
+    full_us: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +65,7 @@ struct Capacity {
 
 impl Aimd {
     pub(crate) fn new(bps: f64, now_us: u64) -> Aimd {
-        Aimd { bps, state: State::Hold, capacity: Capacity::default(), changed_us: now_us }
+        Aimd { bps, state: State::Hold, capacity: Capacity::default(), changed_us: now_us, full_us: None }
     }
 
     pub(crate) fn on_usage(&mut self, now_us: u64, usage: Usage, rates: Rates, round_trip: Duration) {
@@ -132,7 +138,9 @@ impl Aimd {
                 self.capacity = Capacity::default();
             }
             self.capacity.on_sample(full, 0.05);
-            self.bps = self.bps.min(DECREASE * full);
+            let is_confirmed = self.full_us.replace(now_us).is_some_and(|at| now_us < at + CONFIRM_US);
+            let least = if is_confirmed { 0.0 } else { UNCONFIRMED * self.bps };
+            self.bps = self.bps.min((DECREASE * full).max(least));
         } else {
             // What was sent came through, and it is others who fill the queue, or chance: a picture's next layer is far above
             // what is sent, and falling down to that would pause what is left.
@@ -210,6 +218,18 @@ mod tests {
         assert_eq!(aimd.bps(), 1.7e6, "the first cut has not shown its effect");
         aimd.on_usage(530_000, Usage::Over, full(0.8e6), RTT);
         assert_eq!(aimd.bps(), 0.68e6, "less than half of it arrives");
+    }
+
+    #[test]
+    fn a_line_that_stopped_for_a_moment_is_not_taken_for_a_narrow_one() {
+        let mut aimd = Aimd::new(4e6, 0);
+        aimd.on_usage(500_000, Usage::Over, full(0.3e6), RTT);
+        assert_eq!(aimd.bps(), 2e6);
+        aimd.on_usage(600_000, Usage::Normal, even(3e6), RTT);
+        aimd.on_usage(5_000_000, Usage::Over, full(0.3e6), RTT);
+        assert!(aimd.bps() >= 1e6);
+        aimd.on_usage(5_100_000, Usage::Over, full(0.3e6), RTT);
+        assert_eq!(aimd.bps(), DECREASE * 0.3e6, "it is narrow");
     }
 
     #[test]

@@ -77,6 +77,13 @@ impl Flow {
         None
     }
 
+    /// How much longer the newest took than the one that took the shortest.
+    pub(crate) fn waited_us(&self) -> u64 {
+        let delays = || self.recent().map(Point::delay_us);
+        let (newest, shortest) = (delays().next().unwrap_or(0), delays().min().unwrap_or(0));
+        (newest - shortest).unsigned_abs()
+    }
+
     /// The newest first.
     fn recent(&self) -> impl Iterator<Item = &Point> {
         let kept = (self.count.saturating_sub(POINTS)..self.count).rev().map(|at| &self.points[at % POINTS]);
