@@ -42,8 +42,8 @@ const ESTIMATE_STEP_PERCENT: u64 = 10;
 
 /// A line that loses more than this is one that loses packets: each is heard.
 const LOSSY: f64 = 0.01;
-/// And remains one for so long, since losses come in bursts.
-const LOSSY_FOR: Duration = Duration::from_secs(10);
+/// And remains one for so long: losses come in bursts, and sound that leaves twice hides those that there are.
+const LOSSY_FOR: Duration = Duration::from_secs(30);
 
 /// Arrivals that one receiver may tell of in a second, and at once: some five times the packets of 20 Mbit/s. A few bytes can
 /// speak of thousands.
@@ -81,6 +81,11 @@ impl Downlink {
         if self.is_numbered {
             self.downstream.on_sent(micros(clock), bytes);
         }
+    }
+
+    /// One of these has left a second time, under the same number.
+    pub(crate) fn on_repeated(&mut self, bytes: usize) {
+        self.pacer.on_sent(bytes);
     }
 
     /// A batch or a tick begins: the pacer learns the time.

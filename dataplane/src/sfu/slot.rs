@@ -83,6 +83,8 @@ pub(crate) struct Slot {
     prepared: Option<Prepared>,
     /// Made with the first retransmission: most slots of most people never need it.
     resent: Option<Box<Resent>>,
+    /// The sound sent last, sealed, if it shall leave once more ahead of the next.
+    repeat: Vec<u8>,
 }
 
 /// Whether a slot has a part of what its receiver's line carries.
@@ -156,6 +158,7 @@ impl Slot {
             pt: None,
             prepared: None,
             resent: None,
+            repeat: Vec::new(),
         }
     }
 
@@ -327,6 +330,9 @@ impl Slot {
         if len > to.datagram_max {
             return Err(Dropped::TooLarge);
         }
+        if !self.repeat.is_empty() {
+            self.repeat(to, egress);
+        }
         let padding = match meta.padding {
             true => 0,
             false => to.padding_for(egress, len, header_len + packet.longest - skipped + to.overhead, more),
@@ -338,6 +344,9 @@ impl Slot {
             Head::Composed(extensions) => out.write(extensions, bytes),
         };
         to.transport.seal_rtp(seq, self.spec.ssrc, header_len, payload, bytes)?;
+        if codec == Codec::Opus && to.downlink.is_lossy(to.clock) {
+            self.repeat.extend_from_slice(bytes);
+        }
         to.transport.commit(egress);
         to.downlink.on_sent(to.clock, len + padding);
         to.resend.on_sent(len);
@@ -360,6 +369,18 @@ impl Slot {
             });
         }
         Ok(true)
+    }
+
+    /// Sound that brings nothing earlier along leaves a second time, to a line that loses packets. It is the very same packet,
+    /// as the cipher must not see another one under its number (RFC 7714 §8.1), and replay protection throws away whichever
+    /// comes second (RFC 3711 §3.3.2).
+    fn repeat(&mut self, to: &mut Sender<'_>, egress: &mut Egress) {
+        if let Ok(place) = to.transport.reserve(egress, self.repeat.len()) {
+            place.copy_from_slice(&self.repeat);
+            to.transport.commit(egress);
+            to.downlink.on_repeated(self.repeat.len());
+        }
+        self.repeat.clear();
     }
 
     /// Answers a negative acknowledgement (RFC 4585 §6.2.1) with a retransmission (RFC 4588).
@@ -613,6 +634,7 @@ impl Slot {
     }
 
     fn retire(&mut self) {
+        self.repeat.clear();
         if let Some(mapping) = self.current.take() {
             self.past.rotate_right(1);
             self.past[0] = Some(mapping);

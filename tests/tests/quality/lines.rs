@@ -124,8 +124,17 @@ fn a_line_that_goes_down_and_up_changes_the_picture_twice_at_most_each_time() {
 
 #[test]
 fn ten_percent_of_random_loss_do_not_make_the_line_seem_narrow() {
+    ten_percent("10 % loss on the downlink", publisher().redundant(), Plan::viewer().redundant());
+}
+
+#[test]
+fn ten_percent_of_random_loss_are_not_heard_by_who_knows_no_redundant_sound() {
+    ten_percent("10 % loss, plain sound", publisher().redundant(), Plan::viewer());
+}
+
+fn ten_percent(shape: &str, publisher: Plan, viewer: Plan) {
     each_seed(|world, seed| {
-        let (all, viewer) = call_of(world, vec![publisher().redundant(); 3], Plan::viewer().redundant());
+        let (all, viewer) = call_of(world, vec![publisher.clone(); 3], viewer.clone());
         warm_up(world, viewer, "rate=4M queue=300ms delay=20ms loss=10%");
         let mut meter = Meter::begin(world, viewer, "rate=4M queue=300ms delay=20ms loss=10%");
         let mut estimates = Vec::new();
@@ -137,7 +146,7 @@ fn ten_percent_of_random_loss_do_not_make_the_line_seem_narrow() {
         let concealed = all.iter().map(|from| concealed(world, viewer, *from)).fold(0.0, f64::max);
         let figures =
             format!("estimate {:.0} % of capacity, concealed {:.2} %", mean * 100.0, concealed * 100.0);
-        tell("10 % loss on the downlink", seed, &figures);
+        tell(shape, seed, &figures);
         assert!(mean >= 0.7, "{figures}");
         assert!(concealed <= 0.05, "{figures}");
     });

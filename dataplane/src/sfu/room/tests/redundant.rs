@@ -29,20 +29,29 @@ fn rig() -> Rig {
 }
 
 impl Rig {
-    /// What the other two get of a packet: its payload type and its payload.
-    fn say(&mut self, seq: u64, payload: &[u8]) -> [(u8, Vec<u8>); 2] {
+    /// What leaves to the other two when a packet comes.
+    fn sent(&mut self, seq: u64, payload: &[u8]) -> [Vec<Vec<u8>>; 2] {
         self.arrive_with(0, Sent { pt: 63, seq, ..VOICE }, payload).unwrap();
         self.fan_out();
-        let mut heard = [const { (0, Vec::new()) }; 2];
+        let mut sent = [const { Vec::new() }; 2];
         while let Some(departure) = self.egress.take_ready() {
             let who = self.people.iter().position(|person| person.path == departure.path).unwrap();
-            let mut packet = self.egress.bytes(&departure).to_vec();
-            let header = Header::parse(&packet).unwrap();
-            let (len, _) = self.people[who].inbound.open_rtp(&mut packet, &header, true).unwrap();
-            heard[who - 1] = (header.pt.0, packet[header.len..len].to_vec());
+            let train = self.egress.bytes(&departure).chunks(departure.segment_bytes);
+            sent[who - 1].extend(train.map(<[u8]>::to_vec));
             self.egress.release(departure);
         }
-        heard
+        sent
+    }
+
+    /// The payload type and the payload of what each of them hears of it.
+    fn say(&mut self, seq: u64, payload: &[u8]) -> [(u8, Vec<u8>); 2] {
+        let mut sent = self.sent(seq, payload);
+        [1, 2].map(|who| {
+            let mut packet = sent[who - 1].pop().unwrap();
+            let header = Header::parse(&packet).unwrap();
+            let (len, _) = self.people[who].inbound.open_rtp(&mut packet, &header, true).unwrap();
+            (header.pt.0, packet[header.len..len].to_vec())
+        })
     }
 
     fn loses(&mut self, who: usize, fraction_lost: u8) {
@@ -83,7 +92,7 @@ fn who_loses_packets_gets_all_of_it_for_a_while_if_it_can_be_understood() {
     let (whole, itself) = ([(64, WHOLE.to_vec()), (111, FRAME.to_vec())], itself());
     (1..9).for_each(|seq| drop(rig.say(seq, &TWICE)));
     assert_eq!(rig.say(9, &TWICE), whole);
-    rig.now += Duration::from_secs(10);
+    rig.now += Duration::from_secs(30);
     assert_eq!(rig.say(10, &TWICE), itself);
 }
 
@@ -111,4 +120,21 @@ fn a_payload_without_a_frame_is_nothing() {
             "{payload:?}"
         );
     }
+}
+
+#[test]
+fn who_loses_packets_and_knows_no_redundancy_gets_the_same_packet_twice() {
+    let mut rig = rig();
+    rig.loses(2, 26);
+    let [_, first] = rig.sent(1, &TWICE);
+    let [_, second] = rig.sent(2, &TWICE);
+    assert_eq!((first.len(), second.len()), (1, 2));
+    assert_eq!(second[0], first[0]);
+    for on in [false, true] {
+        rig.room.switch(rig.people[0].key, SourceKind::Microphone, on, &mut rig.events);
+    }
+    assert_eq!(rig.sent(3, &TWICE)[1].len(), 1, "nothing from before a pause");
+    rig.now += Duration::from_secs(30);
+    assert_eq!(rig.sent(4, &TWICE)[1].len(), 2, "the one before was still to be repeated");
+    assert_eq!(rig.sent(5, &TWICE)[1].len(), 1);
 }
