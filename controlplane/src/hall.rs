@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind};
-use saal_dataplane::link::{MediaSpec, Quality};
+use saal_dataplane::link::{MediaSpec, Quality, Showing};
 use saal_dataplane::sfu::transport::{Gone, TransportSpec};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -70,7 +70,7 @@ pub(crate) enum Note {
     SlotShows {
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
-        paused: bool,
+        how: Showing,
     },
     Publish {
         pictures: Pictures,
@@ -313,8 +313,8 @@ impl Hall {
                     self.give_receipt(&leaving.outbox, &leaving.stay);
                 }
             }
-            News::SlotShows { participant, slot, source, paused } => {
-                self.pass(participant, Note::SlotShows { slot, source, paused });
+            News::SlotShows { participant, slot, source, how } => {
+                self.pass(participant, Note::SlotShows { slot, source, how });
             }
             News::LayersWanted { participant, source, layers } => {
                 self.say(participant, &ServerMessage::Layers { source: source.into(), layers });

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use saal_dataplane::id::{ParticipantId, RoomId, SlotIndex, SourceKind, Ssrc, WorkerId};
-use saal_dataplane::link::{Command, Event, MediaSpec, Quality, Refusal, Snapshot, Wish};
+use saal_dataplane::link::{Command, Event, MediaSpec, Quality, Refusal, Showing, Snapshot, Wish};
 use saal_dataplane::sfu::ice::IceCredentials;
 use saal_dataplane::sfu::transport::{Gone, TransportSpec};
 use saal_dataplane::{Busy, DataPlane, WorkerInfo};
@@ -34,7 +34,7 @@ pub(crate) enum News {
         participant: ParticipantId,
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
-        paused: bool,
+        how: Showing,
     },
     LayersWanted {
         participant: ParticipantId,
@@ -229,8 +229,8 @@ impl Media {
                     Some(News::Refused(participant))
                 }
             },
-            Event::SlotShows { participant, slot, source, paused, .. } => {
-                Some(News::SlotShows { participant, slot, source, paused })
+            Event::SlotShows { participant, slot, source, how, .. } => {
+                Some(News::SlotShows { participant, slot, source, how })
             }
             Event::LayersWanted { participant, source, layers, .. } => {
                 Some(News::LayersWanted { participant, source, layers })

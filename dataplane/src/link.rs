@@ -103,14 +103,14 @@ pub enum Event {
         participant: ParticipantId,
         why: Refusal,
     },
-    /// The first packet of this source has been forwarded into the slot, or the slot shows nothing. `paused`: its picture
-    /// stands still from this moment, since the participant's line does not carry it, until it is shown again.
+    /// The first packet of this source has been forwarded into the slot, or it is shown otherwise from this moment on, or the
+    /// slot shows nothing.
     SlotShows {
         room: RoomId,
         participant: ParticipantId,
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
-        paused: bool,
+        how: Showing,
     },
     /// So many of the simulcast layers of a participant's source are wanted by somebody, from the smallest on. Until the
     /// first such word all are.
@@ -150,6 +150,26 @@ pub enum Refusal {
     RoomFull,
     NoSuchRoom,
     DuplicateId,
+}
+
+/// How a slot shows its source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Showing {
+    /// As it was asked for, or as large as its owner sends it.
+    Whole,
+    /// There would be a larger picture.
+    Smaller(Limit),
+    /// It stands still until it is shown again.
+    Paused(Limit),
+}
+
+/// What does not carry a picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// The line to the participant.
+    Line,
+    /// The core that serves the room.
+    Core,
 }
 
 /// What is known of the line from the server to one participant. Held in the data plane only while they are here.

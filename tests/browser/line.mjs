@@ -65,8 +65,8 @@ describe(`what people see of their connection over ${io}`, () => {
     const cases = await people.ada.page.evaluate(async () => {
       const { judgeDown, judgePicture, judgeUp, Steady } = await import('/assets/js/verdict.js');
       const reading = (down = {}, up = {}, roundTripMs = 20) => ({ roundTripMs, down: { bps: 1e6, loss: 0, concealed: 0, pictures: new Map(), ...down }, up: { bps: 1e6, loss: 0, budget: null, pictures: new Map(), ...up } });
-      const wish = (more = {}) => ({ source: 'camera', height: 720, shown: true, paused: false, askedMs: 10_000, ...more });
-      const picture = (height, fps = 25) => ({ bps: 5e5, width: height * 16 / 9, height, fps, codec: 'VP8', limit: 'none' });
+      const wish = (more = {}) => ({ source: 'camera', height: 720, shown: true, paused: false, limit: null, askedMs: 10_000, ...more });
+      const picture = (height, fps = 25) => ({ bps: 5e5, width: height * 16 / 9, height, fps, codec: 'VP8', loss: 0, limit: 'none' });
       const wide = { estimate_bps: 9e6, loss_permille: 0, round_trip_ms: 20 };
       const said = ({ level, cause }) => `${level} ${cause}`;
       const steady = new Steady();
@@ -75,18 +75,24 @@ describe(`what people see of their connection over ${io}`, () => {
         'as asked for': said(judgePicture(wish(), picture(720), reading(), wide)),
         'one layer less is no trouble': said(judgePicture(wish(), picture(360), reading(), wide)),
         'small on a wide line': said(judgePicture(wish(), picture(180), reading(), wide)),
-        'small on a line that is full': said(judgePicture(wish(), picture(180), reading(), { ...wide, estimate_bps: 1.1e6 })),
+        'small since my line carries no more': said(judgePicture(wish({ limit: 'line' }), picture(180), reading(), wide)),
+        'small since the server is busy': said(judgePicture(wish({ limit: 'server' }), picture(180), reading(), wide)),
+        'one layer less for my line': said(judgePicture(wish({ limit: 'line' }), picture(360), reading(), wide)),
+        'a small screen for my line': said(judgePicture(wish({ source: 'screen', limit: 'line' }), picture(360, 0), reading(), wide)),
         'small on a line that loses': said(judgePicture(wish(), picture(180), reading({ loss: 0.05 }), null)),
         'small as it was asked for': said(judgePicture(wish({ height: 180 }), picture(180), reading(), wide)),
         'jerky on a wide line': said(judgePicture(wish(), picture(720, 3), reading(), wide)),
         'frozen on a wide line': said(judgePicture(wish(), picture(720, 0), reading(), wide)),
-        'paused on a wide line': said(judgePicture(wish({ shown: false }), null, reading(), wide)),
-        'held back for my line': said(judgePicture(wish({ paused: true, askedMs: 0 }), null, reading(), null)),
-        'paused on a narrow line': said(judgePicture(wish({ shown: false }), null, reading(), { ...wide, estimate_bps: 1e5 })),
+        'missing on a wide line': said(judgePicture(wish({ shown: false }), null, reading(), wide)),
+        'held back for my line': said(judgePicture(wish({ paused: true, limit: 'line', askedMs: 0 }), null, reading(), null)),
+        'held back by a busy server': said(judgePicture(wish({ paused: true, limit: 'server', askedMs: 0 }), null, reading(), null)),
+        'missing on a narrow line': said(judgePicture(wish({ shown: false }), null, reading(), { ...wide, estimate_bps: 1e5 })),
         'on its way': said(judgePicture(wish({ shown: false, askedMs: 500 }), null, reading(), wide)),
         'a still screen': said(judgePicture(wish({ source: 'screen' }), picture(720, 0), reading(), wide)),
         'the server knows better': said(judgeDown(reading({ loss: 0 }), { ...wide, loss_permille: 150 })),
         'far away': said(judgeDown(reading({}, {}, 400), null)),
+        'too narrow for the pictures': said(judgeDown(reading(), wide, [{ level: 'fair', cause: 'own-line' }])),
+        'wide enough': said(judgeDown(reading(), wide, [{ level: 'good', cause: 'own-line' }, { level: 'fair', cause: 'other-side' }])),
         'busy processor': said(judgeUp(reading({}, { pictures: new Map([['camera', { ...picture(360), limit: 'cpu' }]]) }))),
         'narrow uplink': said(judgeUp(reading({}, { pictures: new Map([['camera', { ...picture(360), limit: 'bandwidth' }]]) }))),
         'lossy uplink': said(judgeUp(reading({}, { loss: 0.2 }))),
@@ -98,18 +104,24 @@ describe(`what people see of their connection over ${io}`, () => {
       'as asked for': 'good none',
       'one layer less is no trouble': 'good none',
       'small on a wide line': 'fair other-side',
-      'small on a line that is full': 'fair own-line',
+      'small since my line carries no more': 'fair own-line',
+      'small since the server is busy': 'fair server',
+      'one layer less for my line': 'good own-line',
+      'a small screen for my line': 'fair own-line',
       'small on a line that loses': 'fair own-line',
       'small as it was asked for': 'good none',
       'jerky on a wide line': 'fair other-side',
       'frozen on a wide line': 'poor other-side',
-      'paused on a wide line': 'poor server',
+      'missing on a wide line': 'poor other-side',
       'held back for my line': 'poor own-line',
-      'paused on a narrow line': 'poor own-line',
+      'held back by a busy server': 'poor server',
+      'missing on a narrow line': 'poor own-line',
       'on its way': 'good none',
       'a still screen': 'good none',
       'the server knows better': 'poor own-line',
       'far away': 'fair own-line',
+      'too narrow for the pictures': 'fair own-line',
+      'wide enough': 'good none',
       'busy processor': 'fair processor',
       'narrow uplink': 'fair own-line',
       'lossy uplink': 'poor own-line',

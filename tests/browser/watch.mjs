@@ -121,11 +121,11 @@ export class Watched {
   /** Lines of the last picture before this moment. */
   height(of, time) { return this.frames.findLast((frame) => frame.of === of && frame.at <= time)?.height ?? 0; }
 
-  /** What the page says of the pictures, with how often it did. */
+  /** What the page says of the viewer's own line and of the pictures, with how often it did. */
   marks(from, to) {
     const counts = {};
-    for (const { tiles } of this.during(from, to)) {
-      for (const { level, why } of tiles) counts[`${level} ${why}`] = (counts[`${level} ${why}`] ?? 0) + 1;
+    for (const { own, tiles } of this.during(from, to)) {
+      for (const mark of [`own ${own}`, ...tiles.filter(({ level }) => level !== 'none').map(({ level, why }) => `${level} ${why}`)]) counts[mark] = (counts[mark] ?? 0) + 1;
     }
     return counts;
   }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use saal_dataplane::id::SourceKind::{Camera, Microphone};
 use saal_dataplane::io::sim::Direction;
-use saal_dataplane::link::{Event, Quality};
+use saal_dataplane::link::{Event, Limit, Quality, Showing};
 use saal_tests::client::plan::{LayerPlan, Plan, SourcePlan};
 use saal_tests::world::{Who, World, each_backend, on_sim};
 
@@ -25,6 +25,43 @@ fn pair(world: &mut World, viewer: Plan) -> (Who, Who) {
     world.view(all[1], &[(all[0], Camera, 720)]);
     world.until("the camera is seen", |world| world.received(all[1], all[0], Camera) > 20);
     (all[0], all[1])
+}
+
+/// How a participant was told that they see somebody's camera.
+fn shown(world: &World, who: Who) -> Vec<Showing> {
+    let told = world.events.iter().filter_map(|event| match event {
+        Event::SlotShows { participant, source: Some((_, Camera)), how, .. }
+            if *participant == world.id(who) =>
+        {
+            Some(*how)
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn whoever_sees_less_than_there_is_hears_that_it_is_their_line_and_nobody_else_does() {
+    on_sim(|world| {
+        let room = world.open_room();
+        let all = world.connect_all(room, [Plan::simulcast(), Plan::viewer(), Plan::viewer()]);
+        let (narrow, wide) = (all[1], all[2]);
+        for viewer in [narrow, wide] {
+            world.view(viewer, &[(all[0], Camera, 720)]);
+        }
+        world.set_script(narrow, Direction::Down, "rate=400k queue=300ms");
+        world
+            .until("it is told", |world| shown(world, narrow).last() == Some(&Showing::Smaller(Limit::Line)));
+        world.set_script(narrow, Direction::Down, "rate=10M");
+        world.until("it is over", |world| shown(world, narrow).last() == Some(&Showing::Whole));
+        let told = shown(world, wide);
+        world.run_for(Duration::from_secs(2));
+        assert_eq!(
+            (shown(world, wide).last(), told.len()),
+            (Some(&Showing::Whole), shown(world, wide).len())
+        );
+        assert!(!told.contains(&Showing::Paused(Limit::Line)), "{told:?}");
+    });
 }
 
 #[test]

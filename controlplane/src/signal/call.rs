@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use saal_dataplane::id::{Mid, ParticipantId, RoomId, SlotIndex, SourceKind};
-use saal_dataplane::link::Wish;
+use saal_dataplane::link::{Showing, Wish};
 use saal_dataplane::sfu::ice::IceCredentials;
 use saal_dataplane::sfu::transport::TransportSpec;
 use tokio::task::spawn_local;
@@ -157,13 +157,18 @@ impl Call {
         &self,
         slot: SlotIndex,
         source: Option<(ParticipantId, SourceKind)>,
-        paused: bool,
+        how: Showing,
     ) -> Option<ServerMessage> {
         let mid = self.negotiated.as_ref()?.slots.get(usize::from(slot.0))?;
         let slot = shown(mid);
         let (participant, source) = source.unzip();
         let (participant, source) = (participant.map(Id), source.map(Into::into));
-        Some(ServerMessage::Slot { slot, participant, source, paused })
+        let (paused, limit) = match how {
+            Showing::Whole => (false, None),
+            Showing::Smaller(limit) => (false, Some(limit.into())),
+            Showing::Paused(limit) => (true, Some(limit.into())),
+        };
+        Some(ServerMessage::Slot { slot, participant, source, paused, limit })
     }
 
     fn connection(&self, now: Instant) -> Option<Connection> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use saal_dataplane::id::{ParticipantId, SourceKind};
+use saal_dataplane::link::Limit;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -189,9 +190,12 @@ pub(crate) enum ServerMessage {
         slot: String,
         participant: Option<Id>,
         source: Option<Source>,
-        /// Its picture stands still: the line does not carry it.
+        /// Its picture stands still.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         paused: bool,
+        /// Why, or why there is no larger one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<PictureLimit>,
     },
     /// So many of this participant's simulcast layers are wanted, from the smallest on.
     Layers {
@@ -382,6 +386,24 @@ impl Refused {
     }
 }
 
+/// What does not carry a picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PictureLimit {
+    /// The line to this participant.
+    Line,
+    Server,
+}
+
+impl From<Limit> for PictureLimit {
+    fn from(limit: Limit) -> PictureLimit {
+        match limit {
+            Limit::Line => PictureLimit::Line,
+            Limit::Core => PictureLimit::Server,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MediaState {
@@ -559,15 +581,19 @@ mod tests {
     #[test]
     fn server_messages_look_as_the_protocol_says() {
         let id = Id(ParticipantId(255));
-        let slot = ServerMessage::Slot { slot: "5".into(), participant: None, source: None, paused: false };
         let json = |message: &ServerMessage| serde_json::to_string(message).unwrap();
-        assert_eq!(json(&slot), r#"{"type":"slot","slot":"5","participant":null,"source":null}"#);
-        let camera = Some(Source::Camera);
-        let paused =
-            ServerMessage::Slot { slot: "5".into(), participant: Some(id), source: camera, paused: true };
+        let slot = |of: Option<Source>, paused, limit| {
+            let participant = of.map(|_| id);
+            json(&ServerMessage::Slot { slot: "5".into(), participant, source: of, paused, limit })
+        };
+        assert_eq!(slot(None, false, None), r#"{"type":"slot","slot":"5","participant":null,"source":null}"#);
         assert_eq!(
-            json(&paused),
-            r#"{"type":"slot","slot":"5","participant":"00000000000000ff","source":"camera","paused":true}"#
+            slot(Some(Source::Camera), true, Some(PictureLimit::Server)),
+            r#"{"type":"slot","slot":"5","participant":"00000000000000ff","source":"camera","paused":true,"limit":"server"}"#
+        );
+        assert_eq!(
+            slot(Some(Source::Camera), false, Some(PictureLimit::Line)),
+            r#"{"type":"slot","slot":"5","participant":"00000000000000ff","source":"camera","limit":"line"}"#
         );
         let layers = ServerMessage::Layers { source: Source::Camera, layers: 2 };
         assert_eq!(json(&layers), r#"{"type":"layers","source":"camera","layers":2}"#);

@@ -100,8 +100,8 @@ impl Seat {
         match note {
             Note::Say(text) | Note::Receipt(text) => Some(self.said.push(text)),
             Note::Admitted(admitted) => Some(self.enter(*admitted)),
-            Note::SlotShows { slot, source, paused } => {
-                let message = self.call.as_ref()?.slot_shows(slot, source, paused)?;
+            Note::SlotShows { slot, source, how } => {
+                let message = self.call.as_ref()?.slot_shows(slot, source, how)?;
                 Some(self.say(&message))
             }
             // For viewers only.

@@ -38,6 +38,8 @@ const INTERRUPTED_MS = 1_500;
 const FLOWS_MS = 2_800;
 const VIEW_DEBOUNCE_MS = 150;
 /** Heights of pictures for whoever saves data: a screen has to be read. */
+/** So many times as high as before, a picture is another one. */
+const LARGER = 1.5;
 const SAVING = { screen: 720, first: 360, others: 180 };
 /** Once the usual attempts have failed. */
 const LATER_MS = 20_000;
@@ -77,12 +79,12 @@ export class Conference {
   #call = null;
   /** @type {Map<string, string>} slot -> video: what we asked for */
   #wished = new Map();
-  /** @type {Map<string, { key: string, since: number, paused: boolean }>} slot -> video: what the server shows; paused: our line does not carry it */
+  /** @type {Map<string, { key: string, since: number, paused: boolean, limit: import('./verdict.js').Limit | null }>} slot -> video: what the server shows */
   #shown = new Map();
   /** @type {WishedVideo[]} */
   #wishes = [];
   #viewTimer = 0;
-  /** @type {Map<string, number>} video -> when it was asked for */
+  /** @type {Map<string, { at: number, height: number }>} video -> since when it is asked for so high */
   #asked = new Map();
   #audioOnly = false;
   #saving = false;
@@ -155,7 +157,7 @@ export class Conference {
   person(id) { return id === this.me.id ? this.me : this.participants.get(id) ?? null; }
 
   /**
-   * The stream that shows this video at this moment, since when, and whether it stands still because our line does not carry it.
+   * The stream that shows this video at this moment, since when, whether it stands still, and why it is not larger.
    * @param {string} participant
    * @param {'camera' | 'screen'} source
    */
@@ -165,7 +167,7 @@ export class Conference {
       if (wish !== key) continue;
       const shown = this.#shown.get(slot);
       const stream = this.#call?.stream(slot);
-      return shown?.key === key && stream ? { stream, since: shown.since, paused: shown.paused } : null;
+      return shown?.key === key && stream ? { stream, ...shown } : null;
     }
     return null;
   }
@@ -218,8 +220,10 @@ export class Conference {
     const now = performance.now();
     return [...this.#wished].map(([slot, key]) => {
       const [participant = '', source] = key.split('/');
-      const height = this.#heights().get(key) ?? 0;
-      return { key, slot, participant, source: /** @type {'camera' | 'screen'} */ (source), height, shown: this.#shown.get(slot)?.key === key, paused: this.#shown.get(slot)?.paused ?? false, askedMs: now - (this.#asked.get(key) ?? now) };
+      const { height, at } = this.#asked.get(key) ?? { height: 0, at: now };
+      const shown = this.#shown.get(slot);
+      const { paused, limit } = shown?.key === key ? shown : { paused: false, limit: null };
+      return { key, slot, participant, source: /** @type {'camera' | 'screen'} */ (source), height, shown: shown?.key === key, paused, limit, askedMs: now - at };
     });
   }
 
@@ -444,8 +448,12 @@ export class Conference {
     if (!call || !this.#signalling) return;
     const heights = this.#heights();
     this.#wished = assign(this.#wished, [...heights.keys()], call.videoSlots);
-    const asked = [...this.#wished.values()];
-    this.#asked = new Map(asked.map((key) => [key, this.#asked.get(key) ?? performance.now()]));
+    this.#asked = new Map([...this.#wished.values()].map((key) => {
+      const height = heights.get(key) ?? 0;
+      const before = this.#asked.get(key);
+      // A much larger picture is another one: it has to come first.
+      return [key, { height, at: before && height <= LARGER * before.height ? before.at : performance.now() }];
+    }));
     this.#signalling.view([...this.#wished].map(([slot, key]) => {
       const [participant = '', source] = key.split('/');
       return { slot, participant, source: source === 'screen' ? 'screen' : 'camera', height: heights.get(key) ?? 0 };
@@ -472,7 +480,7 @@ export class Conference {
       }
       case 'slot':
         if (message.participant === null || message.source === 'microphone') this.#shown.delete(message.slot);
-        else this.#shown.set(message.slot, { key: videoKey(message.participant, message.source), since: performance.now(), paused: message.paused === true });
+        else this.#onShown(message.slot, videoKey(message.participant, message.source), message.paused === true, message.limit ?? null);
         this.#on.onPictures();
         return;
       case 'layers':
@@ -562,6 +570,13 @@ export class Conference {
       this.#on.onPerson(before, person);
     }
     this.#on.onRoster();
+  }
+
+  /** @param {string} slot @param {string} key @param {boolean} paused @param {import('./verdict.js').Limit | null} limit */
+  #onShown(slot, key, paused, limit) {
+    const before = this.#shown.get(slot);
+    const since = before?.key === key && !before.paused ? before.since : performance.now();
+    this.#shown.set(slot, { key, since, paused, limit });
   }
 
   /** @param {{ state: 'connected' | 'gone', reason?: import('./signalling.js').MediaLoss }} message */

@@ -5,7 +5,7 @@ import { button, el, find, setIcon } from './dom.js';
 import { language, onLanguage, t } from './i18n.js';
 import { say } from './notices.js';
 import { videoKey } from './slots.js';
-import { Steady, judgeDown, judgePicture, judgeUp } from './verdict.js';
+import { GOOD, Steady, judgeDown, judgePicture, judgeUp } from './verdict.js';
 
 /** @typedef {import('./conference.js').Conference} Conference */
 /** @typedef {import('./verdict.js').Verdict} Verdict */
@@ -27,7 +27,7 @@ export class Connection {
   /** @type {Reading | null} */
   #reading = null;
   /** @type {{ up: Verdict, down: Verdict, pictures: Map<string, Verdict> }} */
-  #verdicts = { up: { level: 'good', cause: 'none' }, down: { level: 'good', cause: 'none' }, pictures: new Map() };
+  #verdicts = { up: GOOD, down: GOOD, pictures: new Map() };
 
   /**
    * @param {ParentNode} root
@@ -70,8 +70,9 @@ export class Connection {
     const wishes = this.#conference.wishedPictures();
     const saves = (/** @type {Verdict} */ verdict) => (this.#conference.saving && verdict.level === 'good' ? SAVES : verdict);
     this.#verdicts.up = saves(this.#steady.settle('up', judgeUp(reading)));
-    this.#verdicts.down = this.#steady.settle('down', judgeDown(reading, quality));
-    this.#verdicts.pictures = new Map(wishes.map((wish) => [wish.key, saves(this.#steady.settle(wish.key, judgePicture(wish, reading.down.pictures.get(wish.slot) ?? null, reading, quality)))]));
+    const pictures = wishes.map((wish) => judgePicture(wish, reading.down.pictures.get(wish.slot) ?? null, reading, quality));
+    this.#verdicts.down = this.#steady.settle('down', judgeDown(reading, quality, pictures));
+    this.#verdicts.pictures = new Map(wishes.map(({ key }, i) => [key, saves(this.#steady.settle(key, pictures[i] ?? GOOD))]));
     this.#steady.keep((key) => key === 'up' || key === 'down' || this.#verdicts.pictures.has(key));
     const own = worst(this.#verdicts.up, this.#verdicts.down);
     this.#mark(videoKey(me.id, 'camera'), own, this.#ownWords());
@@ -143,7 +144,7 @@ export class Connection {
     const wishes = this.#conference.wishedPictures();
     if (wishes.length === 0) return [el('li', { class: 'hint' }, t(this.#conference.audioOnly ? 'line.pictures.audio' : 'line.pictures.none'))];
     return wishes.map(({ key, slot, participant, source }) => {
-      const verdict = this.#verdicts.pictures.get(key) ?? { level: /** @type {const} */ ('good'), cause: /** @type {const} */ ('none') };
+      const verdict = this.#verdicts.pictures.get(key) ?? GOOD;
       const picture = down.pictures.get(slot);
       const name = this.#conference.person(participant)?.name ?? '';
       const bars = el('span', { class: `bars is-${verdict.level}`, 'aria-hidden': 'true' });
@@ -152,7 +153,7 @@ export class Connection {
         el('span', { class: 'person-words' },
           el('bdi', { class: 'person-name' }, source === 'screen' ? t('tile.screen', { name }) : name),
           el('span', { class: 'person-role' }, picture && picture.fps > 0 ? pictureWords(picture) : t('line.nothing')),
-          el('span', { class: 'line-why' }, wordsOf(verdict))));
+          el('span', { class: 'line-why' }, verdict.cause === 'none' ? t('line.fits') : wordsOf(verdict))));
     });
   }
 }
@@ -167,10 +168,11 @@ function worst(a, b) {
 }
 
 /** @param {Picture} picture */
-function pictureWords({ width, height, fps, bps, codec, limit }) {
+function pictureWords({ width, height, fps, bps, codec, loss, limit }) {
   const size = `${width}\u00a0×\u00a0${height}`;
   const limited = limit === 'none' || limit === 'other' ? '' : ` · ${t(limit === 'cpu' ? 'line.cause.processor' : 'line.cause.own-line')}`;
-  return `${size} · ${t('line.fps', { count: Math.round(fps) })} · ${rate(bps)} · ${codec}${limited}`;
+  const lost = loss === null ? '' : ` · ${t('line.lost', { share: percent(loss) })}`;
+  return `${size} · ${t('line.fps', { count: Math.round(fps) })} · ${rate(bps)} · ${codec}${lost}${limited}`;
 }
 
 /** @param {number} value @param {number} digits */

@@ -57,7 +57,7 @@ import { Line } from './line.js';
  *   | { type: 'answer', sdp: string }
  *   | { type: 'joined' | 'changed', participant: Participant }
  *   | { type: 'left', participant: string }
- *   | { type: 'slot', slot: string, participant: string | null, source: Source, paused?: boolean }
+ *   | { type: 'slot', slot: string, participant: string | null, source: Source, paused?: boolean, limit?: import('./verdict.js').Limit }
  *   | { type: 'layers', source: Source, layers: number }
  *   | { type: 'speakers', participants: string[] }
  *   | { type: 'chat', from: string, name: string, text: string, line: number }

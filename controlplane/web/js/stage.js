@@ -136,7 +136,7 @@ export class Stage {
       const person = this.#conference.person(tile.participant);
       const picture = this.#visible.has(key) && person?.[tile.source] && !person.paused ? this.#conference.picture(tile.participant, tile.source) : null;
       tile.show(picture && !picture.paused ? picture.stream : null, picture?.since ?? 0);
-      tile.stall(picture?.paused ?? false);
+      tile.stall(picture?.paused ? picture.limit : null);
     }
   }
 

@@ -8,6 +8,7 @@
  * @property {number} height
  * @property {number} fps
  * @property {string} codec
+ * @property {number | null} loss share of the packets of one that comes in
  * @property {string} limit of an own one: 'none', 'cpu', 'bandwidth' or 'other'
  */
 
@@ -67,11 +68,11 @@ export class Meter {
       if (!source || rate.fps === 0) continue;
       const { frameWidth: width = 0, frameHeight: height = 0 } = entry;
       const before = pictures.get(source);
-      const largest = !before || height >= before.height ? { width, height, fps: rate.fps, codec: codecOf(report, entry) } : before;
+      const largest = !before || height >= before.height ? { width, height, fps: rate.fps, codec: codecOf(report, entry), loss: null } : before;
       pictures.set(source, { ...largest, bps: (before?.bps ?? 0) + rate.bps, limit: worse(before?.limit, entry.qualityLimitationReason) });
     }
     const budget = selectedPair(report, entries)?.availableOutgoingBitrate ?? null;
-    return { bps, loss: packets > 0 ? Math.min(1, Math.max(0, lost / packets)) : null, pictures, budget };
+    return { bps, loss: share(lost, packets), pictures, budget };
   }
 
   /** @param {RTCStatsReport} report @param {Entry[]} entries @param {Map<string, Counts>} now @returns {Reading['down']} */
@@ -90,10 +91,9 @@ export class Meter {
       concealed += rate.concealed;
       const slot = entry.kind === 'video' ? this.#slotOf(entry) : null;
       if (slot === null) continue;
-      pictures.set(slot, { bps: rate.bps, width: entry.frameWidth ?? 0, height: entry.frameHeight ?? 0, fps: rate.fps, codec: codecOf(report, entry), limit: 'none' });
+      pictures.set(slot, { bps: rate.bps, width: entry.frameWidth ?? 0, height: entry.frameHeight ?? 0, fps: rate.fps, codec: codecOf(report, entry), loss: share(rate.lost, rate.packets + rate.lost), limit: 'none' });
     }
-    const sent = packets + lost;
-    return { bps, loss: sent > 0 ? Math.min(1, Math.max(0, lost / sent)) : null, pictures, concealed: samples > 0 ? concealed / samples : null };
+    return { bps, loss: share(lost, packets + lost), pictures, concealed: share(concealed, samples) };
   }
 
   /** @param {string} id @param {Map<string, Counts>} now */
@@ -140,6 +140,9 @@ function countsOf(entry) {
     concealed: (entry.concealedSamples ?? 0) - (entry.silentConcealedSamples ?? 0),
   };
 }
+
+/** @param {number} part @param {number} whole @returns {number | null} */
+const share = (part, whole) => (whole > 0 ? Math.min(1, Math.max(0, part / whole)) : null);
 
 /** @param {RTCStatsReport} report @param {Entry} entry */
 const codecOf = (report, entry) => String(report.get(entry.codecId)?.mimeType ?? '').replace('video/', '');

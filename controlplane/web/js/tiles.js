@@ -3,6 +3,7 @@
 import { el, setIcon } from './dom.js';
 import { icon } from './icons.js';
 import { t } from './i18n.js';
+import { isWorthSaying } from './verdict.js';
 
 /** @typedef {import('./signalling.js').Participant} Participant */
 
@@ -38,7 +39,8 @@ export class Tile {
   #stream = null;
   #revealTimer = 0;
   #personPaused = false;
-  #stalled = false;
+  /** @type {import('./verdict.js').Limit | null} */
+  #stalled = null;
 
   /**
    * @param {string} participant
@@ -109,7 +111,7 @@ export class Tile {
   /** How its line is, and what limits the picture. @param {import('./verdict.js').Verdict | null} verdict @param {string} words */
   mark(verdict, words) {
     this.bars.hidden = verdict === null;
-    this.why.hidden = verdict === null || verdict.cause === 'none';
+    this.why.hidden = verdict === null || !isWorthSaying(verdict);
     if (!verdict) return;
     setIcon(this.bars, `bars-${verdict.level}`);
     this.bars.className = `bars is-${verdict.level}`;
@@ -118,16 +120,16 @@ export class Tile {
     setText(this.why, verdict.cause === 'none' ? '' : t(`line.short.${verdict.cause}`));
   }
 
-  /** @param {boolean} stalled our line does not carry the picture */
+  /** @param {import('./verdict.js').Limit | null} stalled what does not carry the picture */
   stall(stalled) {
     this.#stalled = stalled;
     this.#showPaused();
   }
 
   #showPaused() {
-    this.paused.hidden = !this.#personPaused && !this.#stalled;
+    this.paused.hidden = !this.#personPaused && this.#stalled === null;
     const self = this.self ? 'tile.paused.self' : 'tile.paused';
-    setText(this.pausedWords, t(this.#personPaused ? self : 'tile.stalled'));
+    setText(this.pausedWords, t(this.#personPaused ? self : this.#stalled === 'server' ? 'tile.stalled.server' : 'tile.stalled'));
   }
 
   /** @param {import('./layout.js').Rect | null} rect null hides the tile */

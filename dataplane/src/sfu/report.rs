@@ -8,7 +8,7 @@ use crate::link::Event;
 use crate::sfu::clock;
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
-use crate::sfu::room::Turn;
+use crate::sfu::room::{Turn, slot_shows};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::source::Source;
 use crate::wire::rtcp::{ReportBlock, Writer};
@@ -99,13 +99,26 @@ pub(crate) fn send_reports(
                 }
                 slot = next;
             }
-            tell_quality(room, participants.find_mut(key), turn);
+            tell_line(room, participants.find_mut(key), sources, turn);
         }
     }
 }
 
-fn tell_quality(room: RoomId, participant: Option<&mut Participant>, turn: &mut Turn<'_>) {
+/// How their line is, and which of their pictures are shown in another size than they know of.
+fn tell_line(
+    room: RoomId,
+    participant: Option<&mut Participant>,
+    sources: &Slab<Source>,
+    turn: &mut Turn<'_>,
+) {
     let Some(participant) = participant else { return };
+    for (index, slot) in participant.slots.iter_mut().enumerate() {
+        if let Some(source) = slot.source.and_then(|source| sources.find(source))
+            && let Some(how) = slot.next_showing()
+        {
+            turn.events.push_back(slot_shows(room, participant.id, index, source, how));
+        }
+    }
     if let Some(quality) = participant.downlink.next_quality() {
         turn.events.push_back(Event::Quality { room, participant: participant.id, quality });
     }

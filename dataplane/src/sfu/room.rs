@@ -7,6 +7,8 @@ mod input;
 mod opening;
 mod pacing;
 
+pub(crate) use assign::slot_shows;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

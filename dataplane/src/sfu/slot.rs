@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::counters::Dropped;
 use crate::egress::Egress;
 use crate::id::{Codec, ExtSeq, MediaKind, Pt, RtpTime, SeqNo, SourceKind, Ssrc};
-use crate::link::{SlotSpec, Wish};
+use crate::link::{Limit, Showing, SlotSpec, Wish};
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::downlink::Downlink;
 use crate::sfu::history::History;
@@ -65,6 +65,9 @@ pub(crate) struct Slot {
     /// The receiver has been told what the slot shows.
     pub(crate) announced: bool,
     pub(crate) share: Share,
+    /// What keeps a larger picture, or any, from the receiver, and what the page was told of that.
+    pub(crate) limit: Option<Limit>,
+    limit_told: Option<Limit>,
     /// When the page hears that the slot is paused, if it has not.
     tell_at: Option<Instant>,
     /// Nothing of the source has been forwarded, so that its past may be.
@@ -144,6 +147,8 @@ impl Slot {
             target: 0,
             announced: true,
             share: Share::Open,
+            limit: None,
+            limit_told: None,
             tell_at: None,
             begins: false,
             squeezed_until: None,
@@ -172,8 +177,26 @@ impl Slot {
         self.source = source;
         self.target = 0;
         self.share = Share::Open;
+        self.limit = None;
         self.begins = true;
         self.pause();
+    }
+
+    /// Something of its source has been forwarded. Returns how that is shown, if the page has not heard of it.
+    pub(crate) fn on_forwarded(&mut self) -> Option<Showing> {
+        let is_news = !std::mem::replace(&mut self.announced, true);
+        is_news.then(|| self.showing())
+    }
+
+    /// How a picture of which the page knows is shown, if that is not what it was told last.
+    pub(crate) fn next_showing(&mut self) -> Option<Showing> {
+        let is_news = self.announced && self.source.is_some() && self.limit != self.limit_told;
+        is_news.then(|| self.showing())
+    }
+
+    fn showing(&mut self) -> Showing {
+        self.limit_told = self.limit;
+        self.limit.map_or(Showing::Whole, Showing::Smaller)
     }
 
     /// What the receiver's line does not carry stands still from here on. Returns whether the page is to be told: of a picture

@@ -22,6 +22,8 @@ const KEYFRAME_INTERVAL_MAX_S: f64 = 10.0;
 const REQUEST_SPACING: Duration = Duration::from_millis(500);
 /// A layer that nobody wants is sent for this long before its owner hears of it: people go back and forth between views.
 const UNWANTED: Duration = Duration::from_secs(5);
+/// How long what its owner was asked for may take to come: an encoder begins, and finds its line to carry more.
+const COMING: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -58,6 +60,19 @@ struct Wanted {
     told: usize,
     /// Since when fewer are wanted than the owner knows of.
     fewer: Option<Instant>,
+    /// When the owner was asked for more.
+    more: Option<Instant>,
+}
+
+/// Where a picture larger than what somebody is shown is, if it would fit what they draw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Larger {
+    /// They asked for no larger one, or the owner sends none.
+    Nothing,
+    /// Nobody's line carries it, so that its owner shall not send it.
+    Unasked,
+    /// Its owner was asked a moment ago.
+    Coming,
 }
 
 impl Source {
@@ -65,7 +80,7 @@ impl Source {
         spec.rids.truncate(LAYERS_MAX);
         let clock = spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate_hz());
         let layers: Vec<_> = (0..spec.rids.len().max(1)).map(|_| Layer::new(clock)).collect();
-        let wanted = Wanted { count: 0, told: layers.len(), fewer: None };
+        let wanted = Wanted { count: 0, told: layers.len(), fewer: None, more: None };
         Source {
             owner,
             owner_id,
@@ -146,12 +161,30 @@ impl Source {
         if count == self.wanted.told {
             return None;
         }
+        if count > self.wanted.told {
+            self.wanted.more = Some(now);
+        }
         for layer in self.layers.iter_mut().take(count).skip(self.wanted.told) {
             layer.on_asked();
         }
         self.wanted.told = count;
         self.wanted.fewer = None;
         Some(count as u8)
+    }
+
+    /// What there is above the largest layer that is live and fits, for somebody who draws it so high. After [`Source::on_wish`].
+    pub(crate) fn larger_than(&self, now: Instant, layer: usize, height: u16) -> Larger {
+        let above = layer + 1;
+        if above >= self.layers.len() || self.height_of(above) > height {
+            return Larger::Nothing;
+        }
+        let Wanted { count, told, more, .. } = self.wanted;
+        match more {
+            _ if above >= told.max(count) => Larger::Unasked,
+            _ if above >= told => Larger::Coming,
+            Some(at) if now < at + COMING => Larger::Coming,
+            Some(_) | None => Larger::Nothing,
+        }
     }
 
     /// Least time between two keyframe requests in the long run: at least `least`, and longer while keyframes would be more
@@ -254,6 +287,26 @@ mod tests {
         // What no line carries is wanted by nobody.
         assert_eq!(round(4 * UNWANTED, 720, Some(500_000)), Some(2));
         assert_eq!(round(4 * UNWANTED, 720, Some(10_000)), None);
+    }
+
+    #[test]
+    fn where_a_larger_picture_is() {
+        let (mut source, t0) = camera();
+        let mut round = |at: Duration, estimate_bps| {
+            source.on_wish(720, estimate_bps);
+            let larger = source.larger_than(t0 + at, 0, 720);
+            source.next_wanted(t0 + at);
+            larger
+        };
+        assert_eq!(round(Duration::ZERO, Some(200_000)), Larger::Nothing, "asked for from the beginning");
+        assert_eq!(round(UNWANTED, Some(200_000)), Larger::Nothing);
+        assert_eq!(round(UNWANTED, Some(200_000)), Larger::Unasked, "by the only one who looks");
+        assert_eq!(round(2 * UNWANTED, None), Larger::Coming);
+        assert_eq!(round(2 * UNWANTED + COMING - MS, None), Larger::Coming);
+        assert_eq!(round(2 * UNWANTED + COMING, None), Larger::Nothing, "the owner sends none");
+        assert_eq!(round(2 * UNWANTED + COMING, Some(200_000)), Larger::Nothing);
+        assert_eq!(source.larger_than(t0, 0, 359), Larger::Nothing, "drawn small");
+        assert_eq!(source.larger_than(t0, 2, 2000), Larger::Nothing);
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::id::{MediaKind, ParticipantId, RoomId, SlotIndex, SourceKind};
-use crate::link::{Event, Wish};
+use crate::link::{Event, Limit, Showing, Wish};
 use crate::sfu::allocation::{self, Demand, Worth};
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
 use crate::sfu::room::{Room, Turn};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::slot::{Share, Slot};
-use crate::sfu::source::Source;
+use crate::sfu::source::{Larger, Source};
 use crate::sfu::speaker::Speakers;
 
 impl Room {
@@ -109,7 +109,8 @@ impl Room {
                 if let Some(source) = source.filter(|source| source.flows())
                     && slot.starve(now)
                 {
-                    events.push_back(paused(self.id, participant.id, index, source));
+                    let how = Showing::Paused(Limit::Core);
+                    events.push_back(slot_shows(self.id, participant.id, index, source, how));
                 }
             }
         }
@@ -133,6 +134,7 @@ impl Room {
             let line_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps).max(least_bps));
             let core_bps = relief.bound_bps(all_bps, first_bps, place, count);
             let budget_bps = line_bps.into_iter().chain(core_bps).min();
+            let scarce = if budget_bps == line_bps { Limit::Line } else { Limit::Core };
             allocation::divide(now, budget_bps, demands, &mut participant.patience);
             for demand in &*demands {
                 let Some(slot) = participant.slots.get_mut(demand.slot) else { continue };
@@ -141,6 +143,12 @@ impl Room {
                     Some(rung) => {
                         slot.share = Share::Granted;
                         slot.target = demand.ladder.rungs()[rung].layer;
+                        slot.limit = match source.larger_than(now, slot.target, demand.height) {
+                            _ if rung + 1 < demand.ladder.rungs().len() => Some(scarce),
+                            Larger::Nothing => None,
+                            Larger::Unasked => Some(Limit::Line),
+                            Larger::Coming => slot.limit,
+                        };
                         let opens = |layer: &Layer| relief.is_whole() && layer.has_opening(now);
                         if let Some(urgency) = slot.needs_keyframe(source, opens) {
                             source.layers[slot.target].keyframe.want(urgency);
@@ -148,7 +156,8 @@ impl Room {
                     }
                     None => {
                         if slot.starve(now) {
-                            events.push_back(paused(*room, participant.id, demand.slot, source));
+                            let how = Showing::Paused(scarce);
+                            events.push_back(slot_shows(*room, participant.id, demand.slot, source, how));
                         }
                     }
                 }
@@ -274,9 +283,15 @@ fn demand(
 }
 
 /// The slot is still its source's.
-fn paused(room: RoomId, participant: ParticipantId, slot: usize, source: &Source) -> Event {
+pub(crate) fn slot_shows(
+    room: RoomId,
+    participant: ParticipantId,
+    slot: usize,
+    source: &Source,
+    how: Showing,
+) -> Event {
     let (slot, source) = (SlotIndex(slot as u16), Some((source.owner_id, source.kind)));
-    Event::SlotShows { room, participant, slot, source, paused: true }
+    Event::SlotShows { room, participant, slot, source, how }
 }
 
 /// Who is in a slot already stays in it.
@@ -332,8 +347,8 @@ fn show(
         None => {
             slot.announced = true;
             if showed {
-                let (participant, slot) = (receiver, index);
-                events.push_back(Event::SlotShows { room, participant, slot, source: None, paused: false });
+                let (participant, slot, how) = (receiver, index, Showing::Whole);
+                events.push_back(Event::SlotShows { room, participant, slot, source: None, how });
             }
         }
     }

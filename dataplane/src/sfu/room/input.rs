@@ -237,16 +237,10 @@ impl Room {
                     Err(reason) => turn.counters.drop(reason),
                 }
             }
-            if forwarded && !slot.announced {
-                slot.announced = true;
+            if forwarded && let Some(how) = slot.on_forwarded() {
                 let source = self.sources.find(group.source).map(|source| (source.owner_id, source.kind));
-                turn.events.push_back(Event::SlotShows {
-                    room: self.id,
-                    participant: receiver,
-                    slot: leg.slot,
-                    source,
-                    paused: false,
-                });
+                let (room, participant, slot) = (self.id, receiver, leg.slot);
+                turn.events.push_back(Event::SlotShows { room, participant, slot, source, how });
             }
         }
         turn.counters.padding_bytes += sender.padding.take_spent();

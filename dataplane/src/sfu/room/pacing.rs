@@ -124,12 +124,10 @@ impl Room {
                 Ok(false) => {}
                 Ok(true) => {
                     turn.counters.rtp_forwarded += 1;
-                    if !slot.announced {
-                        slot.announced = true;
+                    if let Some(how) = slot.on_forwarded() {
                         let source = Some((source.owner_id, source.kind));
-                        let (room, slot, paused) = (*id, held.slot, false);
-                        let participant = receiver;
-                        turn.events.push_back(Event::SlotShows { room, participant, slot, source, paused });
+                        let (room, participant, slot) = (*id, receiver, held.slot);
+                        turn.events.push_back(Event::SlotShows { room, participant, slot, source, how });
                     }
                 }
                 Err(reason) => turn.counters.drop(reason),

@@ -45,6 +45,7 @@ struct Rig {
     people: Vec<Person>,
     batch: Batch,
     padding_percent: u8,
+    relief: Relief,
 }
 
 /// A participant's own end.
@@ -95,6 +96,7 @@ impl Rig {
             people: Vec::new(),
             batch: Batch::new(),
             padding_percent: 0,
+            relief: Relief::new(),
         };
         for nth in 0..people {
             rig.join(nth as u8);
@@ -204,7 +206,7 @@ impl Rig {
             limits: &self.limits,
             batch: &mut self.batch,
             padding_percent: self.padding_percent,
-            relief: Relief::new(),
+            relief: self.relief,
         };
         work(&mut self.room, &mut turn)
     }

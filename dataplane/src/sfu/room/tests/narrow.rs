@@ -1,6 +1,7 @@
 //! What a line that does not carry everything makes of a room.
 
 use super::*;
+use crate::link::{Limit, Showing};
 
 /// Two cameras of 360 lines, and somebody who draws the second larger and sees both.
 fn rig() -> Rig {
@@ -38,11 +39,11 @@ impl Rig {
         slots
     }
 
-    /// What the viewer was told: which slot, and whether it is paused.
-    fn told(&mut self) -> Vec<(u16, bool)> {
+    /// What the viewer was told: which slot, and how it is shown.
+    fn told(&mut self) -> Vec<(u16, Showing)> {
         let told = self.events.drain(..).filter_map(|event| {
-            let Event::SlotShows { slot, source: Some(_), paused, .. } = event else { return None };
-            Some((slot.0, paused))
+            let Event::SlotShows { slot, source: Some(_), how, .. } = event else { return None };
+            Some((slot.0, how))
         });
         told.collect()
     }
@@ -54,7 +55,11 @@ fn what_a_line_does_not_carry_stands_still_and_comes_back_with_its_past_when_the
     assert_eq!(rig.moving(), [0, 1]);
     rig.carries(600_000);
     rig.tick(Duration::from_millis(200));
-    assert_eq!(rig.told(), [(0, true)], "the smaller picture, and its page hears of it");
+    assert_eq!(
+        rig.told(),
+        [(0, Showing::Paused(Limit::Line))],
+        "the smaller picture, and its page hears of it"
+    );
     rig.pictures(2, false);
     assert_eq!(rig.moving(), [1]);
 
@@ -67,7 +72,7 @@ fn what_a_line_does_not_carry_stands_still_and_comes_back_with_its_past_when_the
         rig.tick(Duration::from_millis(200));
     }
     rig.pictures(9, false);
-    assert_eq!(rig.told(), [(0, false)]);
+    assert_eq!(rig.told(), [(0, Showing::Whole)]);
     let asked = rig.counters.keyframe_requests_sent;
     let seen = rig.trains_for(2).concat().iter().filter(|packet| packet.ssrc == 5000).count();
     assert_eq!(
@@ -75,6 +80,15 @@ fn what_a_line_does_not_carry_stands_still_and_comes_back_with_its_past_when_the
         (9, rig.counters.keyframe_requests_sent),
         "from the keyframe on, without another"
     );
+}
+
+#[test]
+fn what_the_core_does_not_carry_is_not_laid_at_the_lines_door() {
+    let mut rig = rig();
+    rig.carries(3_000_000);
+    rig.relief.halve();
+    rig.tick(Duration::from_millis(200));
+    assert_eq!(rig.told(), [(0, Showing::Paused(Limit::Core))]);
 }
 
 #[test]
@@ -93,8 +107,8 @@ fn a_page_is_not_told_of_a_pause_that_ends_before_anybody_misses_the_picture() {
         rig.arrive(0, Sent { seq: 1 + tenth, keyframe: false, marker: true, ..CAMERA }, 1000).unwrap();
         rig.fan_out();
         rig.tick(Duration::from_millis(100));
-        told.extend(rig.told().into_iter().map(|(_, paused)| (tenth, paused)));
+        told.extend(rig.told().into_iter().map(|(_, how)| (tenth, how)));
     }
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].1 && (30..36).contains(&told[0].0), "{told:?}");
+    assert!(told[0].1 == Showing::Paused(Limit::Line) && (30..36).contains(&told[0].0), "{told:?}");
 }
