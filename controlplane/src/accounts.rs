@@ -15,6 +15,15 @@ use crate::password::{Hash, Password};
 pub(crate) struct Accounts {
     source: Source,
     known: Vec<(String, Hash)>,
+    /// Found when the file was read again.
+    ended: Vec<Ended>,
+}
+
+/// What somebody has done to an account beside the server: its sessions are over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    Removed { account: String },
+    OtherPassword { account: String },
 }
 
 enum Source {
@@ -45,11 +54,12 @@ impl Accounts {
     pub(crate) fn open(path: &Path) -> Result<Accounts, String> {
         let modified = modified(path);
         let known = read(path)?;
-        Ok(Accounts { source: Source::File { path: path.to_owned(), modified }, known })
+        Ok(Accounts { source: Source::File { path: path.to_owned(), modified }, known, ended: Vec::new() })
     }
 
     pub(crate) fn demo(name: &str, password: &Password) -> Result<Accounts, String> {
-        Ok(Accounts { source: Source::Memory, known: vec![(name.to_owned(), Hash::of(password)?)] })
+        let known = vec![(name.to_owned(), Hash::of(password)?)];
+        Ok(Accounts { source: Source::Memory, known, ended: Vec::new() })
     }
 
     pub(crate) fn hash_of(&self, name: &str) -> Option<Hash> {
@@ -67,11 +77,20 @@ impl Accounts {
         if modified == *seen {
             return;
         }
-        match read(path) {
-            Ok(known) => self.known = known,
-            Err(_) => log::write(&log::Entry::AccountsUnreadable),
-        }
         *seen = modified;
+        let Ok(known) = read(path) else { return log::write(&log::Entry::AccountsUnreadable) };
+        for (account, hash) in std::mem::replace(&mut self.known, known) {
+            match self.hash_of(&account) {
+                None => self.ended.push(Ended::Removed { account }),
+                Some(other) if other != hash => self.ended.push(Ended::OtherPassword { account }),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Since it was asked last.
+    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Replaces the password when the name exists.
@@ -195,6 +214,34 @@ mod tests {
         assert_eq!(Accounts::open(&path).unwrap().names().collect::<Vec<_>>(), ["bob"]);
         fs::remove_dir_all(&directory).unwrap();
         assert!(of_server.remove("bob").is_err(), "nothing can be written");
+    }
+
+    #[test]
+    fn what_becomes_of_an_account_beside_the_server_is_told_once() {
+        let directory = std::env::temp_dir().join(format!("saal-accounts-{}", crate::random::u64()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("organizers.toml");
+        let mut by_hand = Accounts::open(&path).unwrap();
+        for name in ["ada", "bob", "eve"] {
+            by_hand.add(name, &Password::new("one")).unwrap();
+        }
+        let mut of_server = Accounts::open(&path).unwrap();
+        by_hand.remove("ada").unwrap();
+        by_hand.add("bob", &Password::new("two")).unwrap();
+        // A clock that is too coarse would hide it.
+        if let Source::File { modified, .. } = &mut of_server.source {
+            *modified = None;
+        }
+        of_server.refresh();
+        let account = String::from;
+        let ended =
+            [Ended::Removed { account: account("ada") }, Ended::OtherPassword { account: account("bob") }];
+        assert_eq!(of_server.take_ended(), ended);
+        of_server.refresh();
+        of_server.remove("eve").unwrap();
+        of_server.refresh();
+        assert_eq!(of_server.take_ended(), [], "what the server does itself it knows");
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

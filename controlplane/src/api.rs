@@ -259,7 +259,7 @@ fn upgrade(
         answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
         return answer;
     }
-    let account = server.auth.account(request.headers());
+    let session = server.auth.session(request.headers());
     let Some(place) = server.connections.borrow_mut().opened(client) else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "busy");
     };
@@ -270,7 +270,7 @@ fn upgrade(
     };
     let server = server.clone();
     spawn_local(async move {
-        session::run(server.clone(), websocket, Visitor { client, account, room }).await;
+        session::run(server.clone(), websocket, Visitor { client, session, room }).await;
         server.connections.borrow_mut().closed(&place);
     });
     answer

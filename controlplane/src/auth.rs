@@ -10,7 +10,7 @@ use hyper::header::COOKIE;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::accounts::{Accounts, is_account_name};
+use crate::accounts::{Accounts, Ended, is_account_name};
 use crate::date::rfc3339;
 use crate::journal::{self, Attempt, Journal};
 use crate::limit::{ClientAddr, Key, Table};
@@ -27,6 +27,9 @@ pub(crate) struct Auth {
     per_account: RefCell<Table>,
     secure: bool,
 }
+
+/// SHA-256 of a session's token.
+pub(crate) struct SessionKey([u8; 32]);
 
 struct Session {
     account: String,
@@ -174,9 +177,18 @@ impl Auth {
 
     /// The account that is signed in.
     pub(crate) fn account(&self, headers: &HeaderMap) -> Option<String> {
-        let key = random::sha256(self.token(headers)?.as_bytes());
+        self.account_of(&self.session(headers)?)
+    }
+
+    /// What a browser has shown, be it worth something or not.
+    pub(crate) fn session(&self, headers: &HeaderMap) -> Option<SessionKey> {
+        Some(SessionKey(random::sha256(self.token(headers)?.as_bytes())))
+    }
+
+    /// Whose session this is at this moment.
+    pub(crate) fn account_of(&self, SessionKey(key): &SessionKey) -> Option<String> {
         let sessions = self.sessions.borrow();
-        let session = sessions.get(&key).filter(|session| session.expires > Instant::now())?;
+        let session = sessions.get(key).filter(|session| session.expires > Instant::now())?;
         let hash = self.accounts.borrow().hash_of(&session.account)?;
         (hash == session.hash).then(|| session.account.clone())
     }
@@ -196,12 +208,15 @@ impl Auth {
         Ok(Held { sessions, sign_ins })
     }
 
-    /// Forgets what is over.
-    pub(crate) fn on_timeout(&self, now: Instant) {
+    /// Forgets what is over. Returns the accounts that ended beside the server.
+    #[must_use]
+    pub(crate) fn on_timeout(&self, now: Instant) -> Vec<Ended> {
         self.sessions.borrow_mut().retain(|_, session| session.expires > now);
         self.per_client.borrow_mut().turn(now);
         self.per_account.borrow_mut().turn(now);
-        self.accounts.borrow_mut().refresh();
+        let mut accounts = self.accounts.borrow_mut();
+        accounts.refresh();
+        accounts.take_ended()
     }
 
     /// Where sign-ins are written down, if they are.
@@ -332,7 +347,7 @@ mod tests {
         let hash = auth.accounts.borrow().hash_of("demo").unwrap();
         let headers = headers(&auth.begin_session("demo", hash));
         assert!(auth.account(&headers).is_some());
-        auth.on_timeout(Instant::now() + SESSION_LIFETIME);
+        assert_eq!(auth.on_timeout(Instant::now() + SESSION_LIFETIME), []);
         assert!(auth.account(&headers).is_none());
     }
 }

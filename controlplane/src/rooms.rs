@@ -62,7 +62,10 @@ pub(crate) struct Totals {
 
 struct Room {
     name: RoomName,
-    opened_by: String,
+    /// The account that moderates it, while there is one.
+    opened_by: Option<String>,
+    /// Somebody in it moderated it and does not any more.
+    has_deposed: bool,
     password: Option<Hash>,
     password_wishes: u64,
     /// Of the token for clients without our page; only its hash is kept.
@@ -214,7 +217,7 @@ impl Rooms {
     }
 
     pub(crate) fn open(&mut self, now: Instant, open: Open) -> Result<(), OpenError> {
-        let of_organizer = self.rooms.values().filter(|room| room.opened_by == open.opened_by).count();
+        let of_organizer = self.rooms.values().filter(|room| room.is_of(&open.opened_by)).count();
         if self.draining
             || self.rooms.len() >= self.limits.rooms_max
             || of_organizer >= self.limits.rooms_per_organizer_max
@@ -227,7 +230,8 @@ impl Rooms {
         self.by_name.insert(open.name.key().clone(), open.room);
         let room = Room {
             name: open.name,
-            opened_by: open.opened_by,
+            opened_by: Some(open.opened_by),
+            has_deposed: false,
             password: open.password,
             password_wishes: 0,
             media_token_sha256: open.media_token_sha256,
@@ -370,7 +374,7 @@ impl Rooms {
     /// The room behind a name, for the organizer who opened it: no password is asked.
     pub(crate) fn own_entrance(&self, key: &RoomKey, account: &str) -> Option<RoomId> {
         let id = *self.by_name.get(key)?;
-        self.rooms.get(&id).filter(|room| room.opened_by == account).map(|_| id)
+        self.rooms.get(&id).filter(|room| room.is_of(account)).map(|_| id)
     }
 
     /// The room behind a name, for whoever has its media token and it is not void. An absent room costs the same comparison.
@@ -455,6 +459,10 @@ impl Rooms {
 }
 
 impl Room {
+    fn is_of(&self, account: &str) -> bool {
+        self.opened_by.as_deref() == Some(account)
+    }
+
     fn everybody(&self) -> Vec<ParticipantId> {
         self.people.iter().map(|person| person.id).collect()
     }

@@ -303,7 +303,9 @@ async fn keep_time(server: Rc<Server>) {
         tick.tick().await;
         let now = Instant::now();
         server.hall.on_timeout(now);
-        server.auth.on_timeout(now);
+        for ended in server.auth.on_timeout(now) {
+            server.hall.with(|rooms| rooms.depose(&ended));
+        }
         // Every task of this thread has its turns on the same stack, and works on names and passwords there.
         overwrite_stack();
     }

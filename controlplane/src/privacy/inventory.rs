@@ -525,7 +525,7 @@ pub(crate) const CATEGORIES: &[Category] = &[
         place: in_memory,
         kept: Kept::Answer,
         recipients: Recipients::Nobody,
-        held_in: &[("controlplane/src/signal/session.rs", "Visitor", &["client", "account", "room"])],
+        held_in: &[("controlplane/src/signal/session.rs", "Visitor", &["client", "session", "room"])],
         switches: &[],
     },
     Category {

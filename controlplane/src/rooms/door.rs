@@ -60,7 +60,7 @@ impl Rooms {
         }
         let people_max = self.limits.participants_max;
         let room = self.rooms.get_mut(&join.room).ok_or(Refused::NotAdmitted)?;
-        let organizer = join.account.is_some_and(|account| account == room.opened_by);
+        let organizer = join.account.is_some_and(|account| room.is_of(&account));
         let mark = room.marks.of(join.client);
         if !organizer {
             if join.kind == Kind::Person && join.proof != room.password {

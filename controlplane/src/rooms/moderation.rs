@@ -8,6 +8,7 @@ use std::time::Instant;
 use saal_dataplane::id::{ParticipantId, RoomId, SourceKind};
 
 use super::{Output, Participant, Room, Rooms, State};
+use crate::accounts::Ended;
 use crate::password::Hash;
 use crate::signal::message::{EndReason, Id, Kind, Refused, Rules, RulesWish, ServerMessage};
 
@@ -160,6 +161,39 @@ impl Rooms {
         self.outputs.push_back(Output::Tell { to: vec![participant], message });
         self.leave(participant);
         Ok(())
+    }
+
+    /// Whoever moderates with this account goes on as a guest. With another password it may come back to its rooms; those of
+    /// an account that was removed are nobody's, and end if nobody is in them.
+    pub(crate) fn depose(&mut self, ended: &Ended) {
+        let (Ended::Removed { account } | Ended::OtherPassword { account }) = ended;
+        let own = self.rooms.iter().filter(|(_, room)| room.is_of(account)).map(|(id, _)| *id);
+        for id in own.collect::<Vec<_>>() {
+            let Some(room) = self.rooms.get_mut(&id) else { continue };
+            if let Ended::Removed { .. } = ended {
+                room.opened_by = None;
+                room.token_is_void = true;
+                if room.people.is_empty() {
+                    self.destroy(id);
+                    continue;
+                }
+            }
+            let deposed = room.organizers();
+            room.has_deposed |= !deposed.is_empty();
+            let to = room.everybody();
+            for person in room.people.iter_mut().filter(|person| person.organizer) {
+                person.organizer = false;
+                let message = ServerMessage::Changed { participant: person.as_seen() };
+                self.outputs.push_back(Output::Tell { to: to.clone(), message });
+            }
+            SourceKind::ALL.into_iter().for_each(|source| self.withhold(id, source, &deposed));
+        }
+    }
+
+    /// Whether a page may believe of itself that it moderates although it does not: it has not heard of that yet.
+    pub(crate) fn may_be_mistaken(&self, participant: ParticipantId) -> bool {
+        let room = self.room_of.get(&participant).and_then(|id| self.rooms.get(id));
+        room.is_some_and(|room| room.has_deposed && !room.organizers().contains(&participant))
     }
 
     /// The room, if this participant is one of its organizers.

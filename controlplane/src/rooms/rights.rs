@@ -77,7 +77,7 @@ impl Rooms {
 
     /// Ends everything that this account has opened: it is being deleted.
     pub(crate) fn close_all(&mut self, account: &str) {
-        let own = self.rooms.iter().filter(|(_, room)| room.opened_by == account).map(|(id, _)| *id);
+        let own = self.rooms.iter().filter(|(_, room)| room.is_of(account)).map(|(id, _)| *id);
         for id in own.collect::<Vec<_>>() {
             self.end_room(id, EndReason::ByOrganizer);
         }
@@ -85,7 +85,7 @@ impl Rooms {
 
     /// The rooms that this account has open, and how many are in each.
     pub(crate) fn opened_by(&self, account: &str) -> Vec<(String, usize)> {
-        let own = self.rooms.values().filter(|room| room.opened_by == account);
+        let own = self.rooms.values().filter(|room| room.is_of(account));
         own.map(|room| (room.name.shown().to_owned(), room.people.len())).collect()
     }
 

@@ -89,6 +89,34 @@ pub(crate) enum ClientMessage {
     Leave {},
 }
 
+impl ClientMessage {
+    pub(crate) fn is_for_organizers(&self) -> bool {
+        match self {
+            ClientMessage::Rules(_)
+            | ClientMessage::Password { .. }
+            | ClientMessage::Admit { .. }
+            | ClientMessage::TurnAway { .. }
+            | ClientMessage::Mute { .. }
+            | ClientMessage::Block { .. }
+            | ClientMessage::Remove { .. }
+            | ClientMessage::End {} => true,
+            ClientMessage::Join { .. }
+            | ClientMessage::Resume { .. }
+            | ClientMessage::Ping {}
+            | ClientMessage::Offer { .. }
+            | ClientMessage::State { .. }
+            | ClientMessage::View { .. }
+            | ClientMessage::Chat { .. }
+            | ClientMessage::DeleteChat { .. }
+            | ClientMessage::Rename { .. }
+            | ClientMessage::Pause { .. }
+            | ClientMessage::Object { .. }
+            | ClientMessage::MyData {}
+            | ClientMessage::Leave {} => false,
+        }
+    }
+}
+
 /// Reads one JSON object. Serde would take an array of the fields' values for a struct as well.
 pub(crate) fn from_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()

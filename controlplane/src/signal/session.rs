@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::message::{ClientMessage, Kind, Refused, ServerMessage, Token, from_object};
 use super::seat::{Heard, Seat};
 use super::socket::Socket;
+use crate::auth::SessionKey;
 use crate::hall::{Note, Successor, text_of};
 use crate::limit::ClientAddr;
 use crate::names::{self, RoomName};
@@ -26,7 +27,7 @@ use crate::server::Server;
 /// Who is at the other end.
 pub(crate) struct Visitor {
     pub(crate) client: ClientAddr,
-    pub(crate) account: Option<String>,
+    pub(crate) session: Option<SessionKey>,
     pub(crate) room: RoomName,
 }
 
@@ -213,21 +214,25 @@ async fn admit(
 ) -> Result<(RoomId, Entry, mpsc::Receiver<Note>), Refused> {
     let name = names::display_name(&name).ok_or(Refused::BadMessage)?;
     let hall = &server.hall;
-    let account = visitor.account.clone();
     let (room, proof) = match own_room(server, visitor) {
         Some(room) => (room, None),
         None => stranger(server, visitor, password).await?,
     };
-    let client = visitor.client;
+    let (client, account) = (visitor.client, account_of(server, visitor));
     let join = Join { room, participant, kind: Kind::Person, name, account, proof, client };
     let (entry, notes) = hall.join(join)?;
     Ok((room, entry, notes))
 }
 
+/// Who is signed in at this moment: an account may have ended since the connection began.
+fn account_of(server: &Server, visitor: &Visitor) -> Option<String> {
+    visitor.session.as_ref().and_then(|session| server.auth.account_of(session))
+}
+
 /// The organizer who opened the room needs no password, and nobody's guessing keeps them out.
 fn own_room(server: &Server, visitor: &Visitor) -> Option<RoomId> {
-    let account = visitor.account.as_deref()?;
-    server.hall.rooms(|rooms| rooms.own_entrance(visitor.room.key(), account))
+    let account = account_of(server, visitor)?;
+    server.hall.rooms(|rooms| rooms.own_entrance(visitor.room.key(), &account))
 }
 
 /// The room and the hash that the password fits.

@@ -166,6 +166,13 @@ export class CallPage {
     }
   }
 
+  sayDeposed() {
+    this.#notices.bar('deposed', {
+      text: 'call.deposed',
+      actions: [{ text: 'close', testid: 'dismiss-deposed', run: () => this.#notices.bar('deposed', null) }],
+    });
+  }
+
   /** @param {import('./conference.js').Status} status */
   showStatus(status) {
     const retry = { text: /** @type {const} */ ('call.retry'), testid: 'retry', run: () => void this.#conference.comeBack() };

@@ -27,6 +27,7 @@ import { assign, videoKey } from './slots.js';
  * @property {(sources: Source[]) => void} onSilenced an organizer switched these off, or lets nobody switch them on
  * @property {() => void} onAdmitted after waiting
  * @property {(reason: import('./signalling.js').Refusal) => void} onRefused after waiting
+ * @property {() => void} onDeposed we organize the room no more, and stay
  * @property {(reason: 'by-organizer' | 'shutdown' | 'removed') => void} onEnded
  */
 
@@ -563,6 +564,10 @@ export class Conference {
   #onPerson(told) {
     const person = named(told);
     if (person.id === this.me.id) {
+      if (this.me.organizer && !person.organizer) {
+        this.waiting.clear();
+        this.#on.onDeposed();
+      }
       this.me = { ...this.me, name: person.name, organizer: person.organizer, blocked: person.blocked };
     } else {
       const before = this.participants.get(person.id) ?? null;

@@ -65,6 +65,7 @@ export class Moderation {
   show() {
     const { me, waiting, rules } = this.#conference;
     button(this.#root, 'room-rules').hidden = !me.organizer;
+    if (!me.organizer) for (const dialog of [this.#rules, this.#person]) dialog.close();
     for (const rule of RULES) input(this.#root, `rule-${rule}`).checked = rules[rule];
     find(this.#root, '#waiting', HTMLElement).hidden = waiting.size === 0;
     find(this.#root, '#waiting-title', HTMLElement).textContent = t('lobby.heading', { count: waiting.size });

@@ -53,6 +53,7 @@ function showDoor(known, trouble) {
       onSoundBlocked: () => page?.offerSound(),
       onVideoRefused: (source) => page?.sayFull(source),
       onSilenced: (sources) => page?.saySilenced(sources),
+      onDeposed: () => page?.sayDeposed(),
       onAdmitted: () => { if (!page) enter(conference); },
       onRefused: (reason) => {
         // A password that is not right any more is asked for, not tried again.

@@ -5,6 +5,7 @@ use str0m::media::{Direction, MediaKind};
 
 use crate::http::{Line, Reply, get};
 use crate::server::Server;
+use crate::traces::House;
 use crate::whip::{BOTH, Peer, post, until};
 use crate::{PASSWORD, ROOM};
 
@@ -279,4 +280,63 @@ fn a_rule_for_guests_holds_for_who_comes_later_and_for_chat() {
     ada.say(&json!({"type": "chat", "text": "heard"}));
     assert_eq!(ada.hear_type("chat")["text"], "heard");
     assert_eq!(guest.hear_type("chat")["text"], "heard");
+}
+
+#[test]
+fn an_organizer_whose_account_is_removed_stays_as_a_guest() {
+    let house = House::new();
+    let server = house.serve("");
+    let cookie = server.sign_in();
+    let (mut ada, token) = open(&server, &json!({}));
+    let (mut guest, welcome) = join(&server, PASSWORD);
+    let guests_id = welcome["participant"].clone();
+    house.organizer(&["remove", "anna"], "");
+    for line in [&mut ada, &mut guest] {
+        let changed = line.hear_type("changed");
+        assert_eq!(changed["participant"]["name"], "Ada");
+        assert_eq!(changed["participant"]["organizer"], false);
+    }
+    // What her page has not heard of yet is neither done nor the end of her stay.
+    for message in [
+        json!({"type": "mute", "source": "microphone"}),
+        json!({"type": "rules", "chat": false}),
+        json!({"type": "password", "password": "mine"}),
+        json!({"type": "block", "participant": guests_id, "source": "camera", "blocked": true}),
+        json!({"type": "admit", "participants": []}),
+        json!({"type": "turn-away", "participants": []}),
+        json!({"type": "remove", "participant": guests_id}),
+        json!({"type": "end"}),
+        json!({"type": "chat", "text": "I am still here"}),
+    ] {
+        ada.say(&message);
+    }
+    assert_eq!(guest.hear().expect("her words")["text"], "I am still here", "nothing else was done");
+    assert_eq!(ada.hear_type("chat")["text"], "I am still here");
+    assert_eq!(whip(&server, &token).status, 401, "nor does the media token open the room");
+
+    // From another browser that is still signed in it is no room of hers either, nor for a newcomer of that name.
+    house.add("anna");
+    for cookie in [cookie, server.sign_in()] {
+        let mut again = Line::open_as(&server, ROOM, &cookie);
+        again.say(&json!({"type": "join", "name": "Ada"}));
+        assert_eq!(again.hear_out(), [refused("not-admitted")]);
+    }
+}
+
+#[test]
+fn an_organizer_with_another_password_signs_in_again_and_moderates() {
+    let house = House::new();
+    let mut server = house.serve("");
+    let (mut ada, _) = open(&server, &json!({}));
+    let old = server.sign_in();
+    let (mut guest, _) = join(&server, PASSWORD);
+    house.organizer(&["add", "anna", "--replace", "--password-stdin"], "battery staple\n");
+    assert_eq!(ada.hear_type("changed")["participant"]["organizer"], false);
+    let mut with_old = Line::open_as(&server, ROOM, &old);
+    with_old.say(&json!({"type": "join", "name": "Ada"}));
+    assert_eq!(with_old.hear_out(), [refused("not-admitted")]);
+    server.password = "battery staple".into();
+    let mut again = enter(&server, &server.sign_in());
+    again.say(&json!({"type": "rules", "chat": false}));
+    assert_eq!(guest.hear_type("rules")["chat"], false);
 }

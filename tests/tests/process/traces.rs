@@ -58,9 +58,15 @@ impl House {
     }
 
     pub(crate) fn add(&self, account: &str) {
-        let add = ["organizer", "add", account, "--password-stdin", "--config"];
+        self.organizer(&["add", account, "--password-stdin"], "correct horse\n");
+    }
+
+    /// As the administrator has it done while the server runs.
+    pub(crate) fn organizer(&self, words: &[&str], input: &str) {
         let file = self.directory.path("saal.toml");
-        assert!(output_of(saal().args(add).arg(file), "correct horse\n").status.success());
+        let mut command = saal();
+        command.arg("organizer").args(words).arg("--config").arg(file);
+        assert!(output_of(&mut command, input).status.success());
     }
 
     pub(crate) fn serve(&self, more: &str) -> Server {

@@ -1,6 +1,7 @@
 //! What organizers may do to what others send.
 
 use super::*;
+use crate::accounts::Ended;
 use crate::signal::message::RulesWish;
 
 const ALL_ON: State = State { microphone: true, camera: true, screen: true, hand: false };
@@ -192,4 +193,59 @@ fn a_removed_stream_s_token_lets_nobody_in_any_more() {
     rooms.remove(ADA, stream).unwrap();
     assert!(rooms.media_entrance(&key("hall"), &token).is_none());
     assert!(rooms.has_media_token(HALL, &token), "who is in may end their own session with it");
+}
+
+/// What everybody hears of Ada's role, and what becomes of her camera.
+fn ada_as_seen(outputs: &[Output]) -> Vec<bool> {
+    let seen = |output: &Output| match output {
+        Output::Tell { to, message: ServerMessage::Changed { participant } } if participant.id.0 == ADA => {
+            assert_eq!(to, &[ADA, BOB]);
+            Some(participant.organizer)
+        }
+        _ => None,
+    };
+    outputs.iter().filter_map(seen).collect()
+}
+
+#[test]
+fn an_organizer_whose_account_is_removed_is_a_guest_like_others() {
+    let mut rooms = hall_of_two(Instant::now());
+    rooms.set_rules(Instant::now(), ADA, RulesWish { camera: Some(false), ..RulesWish::default() }).unwrap();
+    rooms.set_state(ADA, ALL_ON);
+    outputs(&mut rooms);
+    rooms.depose(&Ended::Removed { account: "somebody".into() });
+    assert_eq!(outputs(&mut rooms), []);
+    rooms.depose(&Ended::Removed { account: "demo".into() });
+    let happened = outputs(&mut rooms);
+    assert_eq!(ada_as_seen(&happened), [false]);
+    let off = Output::Switch { room: HALL, participant: ADA, source: SourceKind::Camera, on: false };
+    assert!(happened.contains(&off), "guests may not use it: {happened:?}");
+    assert_eq!(rooms.state(ADA), State { camera: false, ..ALL_ON });
+    assert_eq!(rooms.mute(ADA, SourceKind::Microphone, Some(BOB)), Err(Refused::BadMessage));
+    assert_eq!(rooms.end(ADA), Err(Refused::BadMessage));
+    assert!(rooms.may_be_mistaken(ADA));
+    assert!(rooms.own_entrance(&key("hall"), "demo").is_none(), "another account of that name is another");
+    assert!(rooms.media_entrance(&key("hall"), &[0; 32]).is_none());
+}
+
+#[test]
+fn with_another_password_an_organizer_comes_back_to_the_room() {
+    let mut rooms = hall_of_two(Instant::now());
+    rooms.depose(&Ended::OtherPassword { account: "demo".into() });
+    assert_eq!(ada_as_seen(&outputs(&mut rooms)), [false]);
+    rooms.leave(ADA);
+    let again = join(&mut rooms, Instant::now(), ADA, Some("demo")).unwrap();
+    assert!(again.organizer);
+    assert!(!rooms.may_be_mistaken(ADA) && rooms.may_be_mistaken(BOB));
+    assert_eq!(rooms.mute(ADA, SourceKind::Microphone, Some(BOB)), Ok(()));
+}
+
+#[test]
+fn a_room_that_nobody_has_entered_ends_with_the_account() {
+    let (mut rooms, now) = (rooms(), Instant::now());
+    open(&mut rooms, now, HALL, "hall").unwrap();
+    rooms.depose(&Ended::OtherPassword { account: "demo".into() });
+    assert_eq!(rooms.room_count(), 1);
+    rooms.depose(&Ended::Removed { account: "demo".into() });
+    assert_eq!(outputs(&mut rooms), [Output::CloseRoom { room: HALL }]);
 }

@@ -169,6 +169,7 @@ export const de = {
   'call.mic.title': 'Mikrofon ein oder aus (M)',
   'call.camera.title': 'Kamera ein oder aus (V)',
   'call.share.title': 'Bildschirm freigeben (D)',
+  'call.deposed': 'Sie organisieren diesen Raum nicht mehr, denn Ihr Konto wurde entfernt oder hat ein neues Passwort. Sie sind weiter als Gast dabei.',
   'call.withheld': 'Von der Organisation abgeschaltet',
   'call.hand.title': 'Hand heben oder senken (R)',
   'call.chat.title': 'Chat zeigen oder verbergen (C)',

@@ -168,6 +168,7 @@ export const en = {
   'call.mic.title': 'Microphone on or off (M)',
   'call.camera.title': 'Camera on or off (V)',
   'call.share.title': 'Share your screen (D)',
+  'call.deposed': 'You no longer organize this room: your account was removed or has another password. You stay as a guest.',
   'call.withheld': 'The organizers have switched this off',
   'call.hand.title': 'Raise or lower your hand (R)',
   'call.chat.title': 'Show or hide the chat (C)',
