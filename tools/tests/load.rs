@@ -2,7 +2,11 @@
 //! Nothing here depends on how fast the machine is.
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use saal_tools::client::secure::Certificate;
 use saal_tools::load::cpu::Place;
@@ -23,6 +27,64 @@ fn saal() -> PathBuf {
     let built = std::env::var_os("SAAL_BIN").map_or(beside, PathBuf::from);
     assert!(built.exists(), "build the server first: cargo build -p saal-controlplane ({})", built.display());
     built
+}
+
+/// Processes whose parent this is.
+fn children(parent: u32) -> Vec<u32> {
+    let of = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything: state and parent.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    let entries = std::fs::read_dir("/proc").expect("there is one").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| of(*pid) == Some(parent)).collect()
+}
+
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A run that would go on for an hour, with its temporary files in a directory of its own.
+fn start(arguments: &[&str], directory: &std::path::Path) -> Child {
+    std::fs::create_dir_all(directory).expect("the directory is ours");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saal-load"));
+    command.args(arguments).arg("--spawn").arg(saal()).env("TMPDIR", directory);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("saal-load starts")
+}
+
+#[test]
+fn whoever_ends_a_load_ends_its_servers() {
+    let directory = std::env::temp_dir().join(format!("saal-load-ends-{}", std::process::id()));
+    let one: &[&str] = &["run", "tiny", "--seconds", "3600"];
+    let two: &[&str] = &["compare", "tiny", "--seconds", "3600", "--contestants", "mio,sendto"];
+    for (arguments, signal, servers) in
+        [(one, Signal::SIGINT, 1), (two, Signal::SIGTERM, 2), (one, Signal::SIGHUP, 1)]
+    {
+        let mut load = start(arguments, &directory);
+        let started = wait_for("servers", || {
+            let started = children(load.id());
+            (started.len() == servers).then_some(started)
+        });
+        kill(Pid::from_raw(load.id() as i32), signal).expect("it runs");
+        let status = wait_for("its end", || load.try_wait().expect("it is our child"));
+        assert_eq!(status.code(), Some(128 + signal as i32));
+        // It has waited for them, so they are not anybody's children by now.
+        for server in started {
+            assert!(!PathBuf::from(format!("/proc/{server}")).exists(), "{server} runs on");
+        }
+        let left: Vec<_> = std::fs::read_dir(&directory).expect("it is there").flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    std::fs::remove_dir_all(directory).expect("it is ours");
 }
 
 async fn measure(scenario: &Scenario) -> Measured {

@@ -15,6 +15,7 @@ use saal_tools::load::scenario::Scenario;
 use saal_tools::load::server::{self, Spawned};
 use saal_tools::load::signal::Server;
 use saal_tools::load::table;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The generator was the bottleneck: there is nothing to report.
 const GENERATOR_AT_LIMIT: u8 = 3;
@@ -132,12 +133,46 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
         let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, obey(arguments.command))
+        local.block_on(&runtime, async {
+            let mut signals = Signals::new()?;
+            // What is given up in the middle ends the servers that it has started.
+            tokio::select! {
+                ended = obey(arguments.command) => ended,
+                number = signals.next() => Ok(ExitCode::from(128 + number)),
+            }
+        })
     });
     ended.unwrap_or_else(|why| {
         eprintln!("saal-load: {why}");
         ExitCode::FAILURE
     })
+}
+
+/// Those that ask a program to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        let of = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
+        Ok(Signals {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hang_up: of(SignalKind::hangup())?,
+        })
+    }
+
+    /// Its number.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.terminate.recv() => 15,
+            _ = self.interrupt.recv() => 2,
+            _ = self.hang_up.recv() => 1,
+        }
+    }
 }
 
 async fn obey(command: Command) -> Result<ExitCode, String> {
