@@ -35,6 +35,10 @@ pub struct Limits {
     /// Packets a second that one participant may send: ten times what a camera, a screen and a microphone need. Each
     /// costs as many as there are receivers, on a core that serves other rooms as well.
     pub packets_per_second_max: u32,
+    /// Packets of sound that one participant may have sent to all others together in a second: twice what a browser's
+    /// microphone takes in a full room. A core that has too much to do leaves pictures out and never sound, so that more of it
+    /// would take everybody's pictures and then everybody's sound.
+    pub sound_forwards_per_second_max: u32,
     /// Datagrams of DTLS a second that one participant may have read: a handshake takes about ten.
     pub dtls_per_second_max: u32,
     /// Datagrams of handshakes that wait for the doorman, per worker: three hundred people who join in one instant.
@@ -73,6 +77,7 @@ impl Default for Limits {
             slots_max: 64,
             ssrcs_max: 64,
             packets_per_second_max: 5000,
+            sound_forwards_per_second_max: 50_000,
             dtls_per_second_max: 256,
             handshake_queue_max: 1024,
             history_packets: 512,

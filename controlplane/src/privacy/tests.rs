@@ -12,7 +12,11 @@ use crate::config::tests::OPERATOR;
 /// numbers.
 const NOT_PERSONAL: &[Held] = &[
     ("controlplane/src/rooms.rs", "Participant", &["chat"]),
-    ("controlplane/src/rooms.rs", "Room", &["waits_until", "password_wishes", "token_is_void", "rules"]),
+    (
+        "controlplane/src/rooms.rs",
+        "Room",
+        &["has_deposed", "waits_until", "password_wishes", "token_is_void", "rules"],
+    ),
     ("controlplane/src/hall.rs", "Member", &["room", "has_media"]),
     ("controlplane/src/hall.rs", "Leaving", &["room"]),
     ("controlplane/src/limit.rs", "Table", &["budget", "window", "window_began", "hasher_made"]),
@@ -36,7 +40,7 @@ const NOT_PERSONAL: &[Held] = &[
     (
         "dataplane/src/sfu/participant.rs",
         "Participant",
-        &["transport", "connected", "reported", "resend", "intake", "padding", "patience"],
+        &["transport", "connected", "reported", "resend", "intake", "sound_intake", "padding", "patience"],
     ),
 ];
 

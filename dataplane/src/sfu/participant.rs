@@ -48,6 +48,7 @@ pub(crate) struct Participant {
     pub(crate) reported: Option<Instant>,
     pub(crate) resend: ResendBudget,
     pub(crate) intake: Intake,
+    pub(crate) sound_intake: Intake,
     pub(crate) padding: PaddingBudget,
     pub(crate) patience: Patience,
 }
@@ -95,6 +96,7 @@ impl Participant {
             reported: None,
             resend: ResendBudget::default(),
             intake: Intake::default(),
+            sound_intake: Intake::default(),
             padding: PaddingBudget::default(),
             patience: Patience::default(),
         }
@@ -158,7 +160,7 @@ impl Participant {
     }
 }
 
-/// Counts what a participant sends against its limit; a second's worth may come at once.
+/// Counts what a participant sends, or has sent to others, against its limit; a second's worth may come at once.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     packets: u64,
@@ -166,15 +168,16 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn admit(&mut self, now: Instant, packets_per_second_max: u32) -> Result<(), Dropped> {
-        let most = u64::from(packets_per_second_max);
+    /// Takes so many of the packets that are left.
+    pub(crate) fn admit(&mut self, now: Instant, count: u64, per_second_max: u32) -> Result<(), Dropped> {
+        let most = u64::from(per_second_max);
         let passed = self.filled.map_or(Duration::from_secs(1), |at| now.saturating_duration_since(at));
         let earned = passed.as_micros() as u64 * most / 1_000_000;
         if earned > 0 {
             self.packets = (self.packets + earned).min(most);
             self.filled = Some(now);
         }
-        self.packets = self.packets.checked_sub(1).ok_or(Dropped::RateLimit)?;
+        self.packets = self.packets.checked_sub(count).ok_or(Dropped::RateLimit)?;
         Ok(())
     }
 }

@@ -160,7 +160,7 @@ impl Transport {
         if self.is_closed || !self.ice.received(path.remote, len) {
             return Err(Dropped::DtlsBeforeIce);
         }
-        self.knocks.admit(now, self.knocks_per_second_max)?;
+        self.knocks.admit(now, 1, self.knocks_per_second_max)?;
         self.ice.prefer(path);
         Ok(self.fingerprint)
     }

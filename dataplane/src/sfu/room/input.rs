@@ -42,7 +42,7 @@ impl Room {
         let known = participant.stream_of(header.ssrc);
         let (len, seq) = participant.transport.open_rtp(turn.now, path, packet, &header, known.is_some())?;
         turn.counters.rtp_in += 1;
-        participant.intake.admit(turn.now, turn.limits.packets_per_second_max)?;
+        participant.intake.admit(turn.now, 1, turn.limits.packets_per_second_max)?;
         self.busy = true;
         let packet = &mut packet[..len];
         let padding = header.padding_len(packet).ok_or(Dropped::MalformedRtp)?;
@@ -63,6 +63,13 @@ impl Room {
             // Media and retransmissions number their packets apart.
             return Err(Dropped::UnknownPayloadType);
         }
+        let kind = source.kind.media();
+        let is_video = kind == MediaKind::Video;
+        if !is_video {
+            let listeners = source.subscribers.len() as u64;
+            let most = turn.limits.sound_forwards_per_second_max;
+            participant.sound_intake.admit(turn.now, listeners, most)?;
+        }
         let stopped = source.stopped();
         let layer = source.layers.get_mut(stream.layer).ok_or(Dropped::UnknownSource)?;
         let (seq, payload) = match is_rtx {
@@ -72,8 +79,6 @@ impl Room {
             },
             false => (seq, payload),
         };
-        let kind = source.kind.media();
-        let is_video = kind == MediaKind::Video;
         layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && stopped.is_none());
         if let Some(reason) = stopped {
             return Err(reason);
@@ -125,7 +130,7 @@ impl Room {
         let participant = self.participants.find_mut(key).ok_or(Dropped::UnknownAddress)?;
         let len = participant.transport.open_rtcp(turn.now, path, packet)?;
         turn.counters.rtcp_in += 1;
-        participant.intake.admit(turn.now, turn.limits.packets_per_second_max)?;
+        participant.intake.admit(turn.now, 1, turn.limits.packets_per_second_max)?;
         let mut left = REQUESTS_PER_DATAGRAM_MAX;
         for packet in rtcp::packets(&packet[..len]) {
             match packet {

@@ -489,6 +489,34 @@ fn who_floods_is_cut_to_the_limit_and_has_its_say_again_afterwards() {
     assert_eq!(rig.rtp(0, Sent { seq: 5 * most, ..CAMERA }), Ok(()));
 }
 
+#[test]
+fn sound_is_limited_by_how_many_hear_it_and_pictures_go_on() {
+    let admitted = |listeners: usize| {
+        let mut rig = Rig::new(1 + listeners);
+        rig.limits.sound_forwards_per_second_max = 500;
+        let microphone = source(SourceKind::Microphone, b"m", OPUS, &[]);
+        rig.negotiate(0, vec![camera(&[]), microphone], Vec::new());
+        (1..=listeners).for_each(|who| rig.negotiate(who, Vec::new(), slots(MediaKind::Audio, OPUS, 1)));
+        rig.switch_on(0, SourceKind::Microphone);
+        rig.switch_on(0, SourceKind::Camera);
+        let mut admitted = 0;
+        for seq in 1..=2000 {
+            rig.now += Duration::from_millis(1);
+            assert_eq!(rig.rtp(0, Sent { seq, ..CAMERA }), Ok(()));
+            match rig.rtp(0, Sent { pt: 111, ssrc: 2, seq, mid: b"m", level: Some(10), ..CAMERA }) {
+                Ok(()) => admitted += 1,
+                Err(reason) => assert_eq!(reason, Dropped::RateLimit),
+            }
+            rig.trains_for(0);
+        }
+        admitted
+    };
+    // Two seconds, and a burst of one.
+    assert!((1480..=1520).contains(&admitted(1)));
+    assert!((365..=385).contains(&admitted(4)));
+    assert_eq!(admitted(0), 2000);
+}
+
 /// A speaker with a camera, and a viewer with a slot for each; the viewer has seen the first keyframe.
 fn speaker_and_viewer(padding_percent: u8) -> Rig {
     let mut rig = Rig::new(2);
