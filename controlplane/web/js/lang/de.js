@@ -318,7 +318,7 @@ export const de = {
   'line.camera': 'Kamera',
   'line.screen': 'Bildschirm',
   'line.fps': '{count} Bilder/s',
-  'line.lost': '{share} verloren',
+  'line.lost': '{share} verloren',
   'line.unknown': 'noch unbekannt',
   'line.objected': 'Sie haben widersprochen',
   'line.nothing': 'kein Bild',

@@ -317,7 +317,7 @@ export const en = {
   'line.camera': 'Camera',
   'line.screen': 'Screen',
   'line.fps': '{count} frames/s',
-  'line.lost': '{share} lost',
+  'line.lost': '{share} lost',
   'line.unknown': 'not known yet',
   'line.objected': 'you have objected',
   'line.nothing': 'no picture',
