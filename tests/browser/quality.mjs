@@ -112,17 +112,10 @@ describe(`browsers on bad lines over ${io}`, () => {
     await watching('wide', t, (_, __, ___, ____, i) => panels[i], ({ words, down, pictures }) => {
       const held = pictures.filter((picture) => !full.test(picture));
       assert.equal(pictures.length, 2);
+      assert.ok(held.length < 2, 'no picture in full');
       for (const picture of held) assert.match(picture, /(480 × 270|240 × 135) ·.* limited by your line$/);
       if (held.length === 0) assert.deepEqual([words, /State good/.test(down)], ['Your connection is good.', true]);
     });
-    // Those who send are on a line without end.
-    for (const [name, { page }] of Object.entries(senders)) {
-      const panel = await readPanel(page);
-      t.diagnostic(`${name}: ${JSON.stringify(panel)}`);
-      assert.match(panel.down, /State good/);
-      assert.equal(panel.pictures.length, 1);
-      assert.match(panel.pictures[0], full);
-    }
   });
 
   test('10 to 0.8 Mbit/s: the queue stays short, and the sound whole, and the page says whose line it is', { timeout: 60_000 }, async (t) => {
@@ -227,24 +220,21 @@ describe(`browsers on bad lines over ${io}`, () => {
   });
 });
 
-/** What the panel "Connection" says, which is opened for it. */
-async function readPanel(page) {
-  await toggle('connection', page);
-  await page.waitForSelector('#line-pictures .line-picture', { timeout: 10_000 });
-  const panel = await page.evaluate(() => {
-    const words = (node) => node.innerText.replace(/\s+/g, ' ').trim();
-    const [line, up, down] = ['line-words', 'line-up', 'line-down'].map((name) => words(document.querySelector(`[data-testid="${name}"]`)));
-    return { words: line, up, down, pictures: [...document.querySelectorAll('.line-picture')].map(words) };
-  });
-  await toggle('connection', page);
-  return panel;
-}
-
-/** The same of each viewer shortly before a line ends. */
+/** What the panel "Connection" of each viewer says shortly before a line ends. */
 async function readPanels(name) {
   const [, to] = during[name];
   await until(`almost the end of "${name}"`, () => viewers.every(({ watched }) => watched.now() > to - 2), 30_000);
-  return Promise.all(viewers.map(({ page }) => readPanel(page)));
+  return Promise.all(viewers.map(async ({ page }) => {
+    await toggle('connection', page);
+    await page.waitForSelector('#line-pictures .line-picture', { timeout: 10_000 });
+    const panel = await page.evaluate(() => {
+      const words = (node) => node.innerText.replace(/\s+/g, ' ').trim();
+      const [line, up, down] = ['line-words', 'line-up', 'line-down'].map((name) => words(document.querySelector(`[data-testid="${name}"]`)));
+      return { words: line, up, down, pictures: [...document.querySelectorAll('.line-picture')].map(words) };
+    });
+    await toggle('connection', page);
+    return panel;
+  }));
 }
 
 /** Waits until both viewers have been on this line for as long as they shall, and judges what they saw. */
