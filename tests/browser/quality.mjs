@@ -77,6 +77,7 @@ describe(`browsers on bad lines over ${io}`, () => {
       }, 30_000);
       sender.id = await sender.page.evaluate(() => JSON.parse(seen.told.find((told) => told.includes('"welcome"'))).participant);
     }
+    for (const sender of Object.values(senders)) sender.watched = await watch(sender.page);
     // Ada's camera stays on.
     control = await Promise.all([senders.Ada, senders.Bea].map(({ page }) => page.evaluate(counted)));
   }, { timeout: 90_000 });
@@ -242,9 +243,14 @@ async function watching(name, t, measure, judge) {
   const [from, to] = during[name];
   await until(`the end of "${name}"`, () => viewers.every(({ watched }) => watched.now() > to), (to - from + 30) * 1_000);
   const failed = [];
+  const outgoing = async ({ watched }, zero) => (await watched.read()).outgoing(zero + from - watched.zero, zero + to - watched.zero);
   for (const [i, { name: browser, watched }] of viewers.entries()) {
     const waits = (since, until) => front.p95(i, watched.zero + since, watched.zero + until);
+<<<<<<< HEAD
     const figures = measure(await watched.read(), from, to, waits, i);
+=======
+    const figures = { ...measure(await watched.read(), from, to, waits), senders: await Promise.all(Object.values(senders).map((sender) => outgoing(sender, watched.zero))) };
+>>>>>>> 0b8717e (tests: what the publishers could send stands beside what their watchers got)
     t.diagnostic(`${name}, ${browser}: ${JSON.stringify(figures, (_, value) => (typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value))}`);
     try {
       judge(figures);

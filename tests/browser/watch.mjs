@@ -42,11 +42,13 @@ function begin(lookMs) {
       const told = JSON.parse(seen.told[read]);
       if (told.type === 'quality') estimate = told.estimate_bps;
     }
-    const inbound = [...(await window.saal.pc.getStats()).values()].filter(({ type }) => type === 'inbound-rtp');
+    const stats = [...(await window.saal.pc.getStats()).values()];
+    const inbound = stats.filter(({ type }) => type === 'inbound-rtp');
     const [audio, video] = ['audio', 'video'].map((kind) => inbound.filter((entry) => entry.kind === kind));
     watched.looks.push({
       at: since(),
       estimate,
+      outgoing: Math.max(0, ...stats.map(({ availableOutgoingBitrate = 0 }) => availableOutgoingBitrate)),
       bytes: sum(inbound, 'bytesReceived') + sum(inbound, 'headerBytesReceived'),
       samples: sum(audio, 'totalSamplesReceived'),
       concealed: sum(audio, 'concealedSamples') - sum(audio, 'silentConcealedSamples'),
@@ -100,6 +102,9 @@ export class Watched {
     const told = this.during(from, to).map(({ estimate }) => estimate ?? 0);
     return told.reduce((sum, bps) => sum + bps, 0) / told.length;
   }
+
+  /** The least that the browser found that it could send. */
+  outgoing(from, to) { return Math.min(...this.during(from, to).map(({ outgoing }) => outgoing)); }
 
   during(from, to) { return this.looks.filter(({ at }) => at >= from && at < to); }
 
