@@ -246,11 +246,7 @@ async function watching(name, t, measure, judge) {
   const outgoing = async ({ watched }, zero) => (await watched.read()).outgoing(zero + from - watched.zero, zero + to - watched.zero);
   for (const [i, { name: browser, watched }] of viewers.entries()) {
     const waits = (since, until) => front.p95(i, watched.zero + since, watched.zero + until);
-<<<<<<< HEAD
-    const figures = measure(await watched.read(), from, to, waits, i);
-=======
-    const figures = { ...measure(await watched.read(), from, to, waits), senders: await Promise.all(Object.values(senders).map((sender) => outgoing(sender, watched.zero))) };
->>>>>>> 0b8717e (tests: what the publishers could send stands beside what their watchers got)
+    const figures = { ...measure(await watched.read(), from, to, waits, i), senders: await Promise.all(Object.values(senders).map((sender) => outgoing(sender, watched.zero))) };
     t.diagnostic(`${name}, ${browser}: ${JSON.stringify(figures, (_, value) => (typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value))}`);
     try {
       judge(figures);

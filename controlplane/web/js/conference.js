@@ -38,9 +38,9 @@ const INTERRUPTED_MS = 1_500;
 /** A working path brings something within this: media, or the answer to a check. */
 const FLOWS_MS = 2_800;
 const VIEW_DEBOUNCE_MS = 150;
-/** Heights of pictures for whoever saves data: a screen has to be read. */
 /** So many times as high as before, a picture is another one. */
 const LARGER = 1.5;
+/** Heights of pictures for whoever saves data: a screen has to be read. */
 const SAVING = { screen: 720, first: 360, others: 180 };
 /** Once the usual attempts have failed. */
 const LATER_MS = 20_000;
