@@ -161,6 +161,21 @@ describe(`the rules of a room over ${io}`, () => {
     for (const tab of [ada, bea]) assert.deepEqual(tab.requests.filter((url) => url.endsWith('/x')), [], 'nothing is loaded for it');
   });
 
+  step('an organizer whose account is removed hears so and goes on as a guest', async () => {
+    const { page } = ada;
+    const dialog = () => page.$eval('#rules-dialog', ({ open }) => open);
+    assert.equal(await dialog(), true, 'the rules are open');
+    server.removeOrganizer();
+    await page.waitForSelector(testid('notice-deposed'), { visible: true });
+    await until('nothing is left to moderate with', async () => !await dialog() && page.$eval(testid('room-rules'), ({ hidden }) => hidden));
+    assert.match(await page.$eval(testid('notice-deposed'), ({ innerText }) => innerText), /You stay as a guest/);
+    assert.equal(await page.evaluate(() => window.saal.pc.connectionState), 'connected');
+    assert.equal(await page.$$eval('.bar', (bars) => bars.length), 1, 'and of nothing else');
+    if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/deposed.png` });
+    await click(page, 'dismiss-deposed');
+    assert.equal(await page.$(testid('notice-deposed')), null);
+  });
+
   step('the password is in no request and no log, and nothing was complained about', () => {
     for (const tab of [ada, bea]) {
       assert.deepEqual(tab.requests.map((url) => url.split('#')[0]).filter((url) => url.includes(password)), []);

@@ -101,6 +101,11 @@ level = "${log}"
     if (asked.status !== 0) throw new Error(`${path}: ${asked.stderr}`);
     return asked.stdout;
   };
+  /** As the administrator does it while the server runs. */
+  server.removeOrganizer = () => {
+    const removed = spawnSync(SAAL, ['organizer', 'remove', ACCOUNT, '--config', config], { encoding: 'utf8' });
+    if (removed.status !== 0) throw new Error(`saal organizer remove: ${removed.error ?? ''} ${removed.stderr}`);
+  };
   server.metrics = () => ask('/metrics', 'GET');
   server.selfCheck = () => ask('/self-check', 'POST');
   try {

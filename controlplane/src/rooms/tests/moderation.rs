@@ -197,12 +197,12 @@ fn a_removed_stream_s_token_lets_nobody_in_any_more() {
 
 /// What everybody hears of Ada's role, and what becomes of her camera.
 fn ada_as_seen(outputs: &[Output]) -> Vec<bool> {
-    let seen = |output: &Output| match output {
-        Output::Tell { to, message: ServerMessage::Changed { participant } } if participant.id.0 == ADA => {
-            assert_eq!(to, &[ADA, BOB]);
-            Some(participant.organizer)
-        }
-        _ => None,
+    let seen = |output: &Output| {
+        let Output::Tell { to, message: ServerMessage::Changed { participant } } = output else {
+            return None;
+        };
+        assert_eq!(to, &[ADA, BOB]);
+        (participant.id.0 == ADA).then_some(participant.organizer)
     };
     outputs.iter().filter_map(seen).collect()
 }
