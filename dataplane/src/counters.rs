@@ -48,7 +48,7 @@ pub enum Dropped {
     /// Outgoing packet would be larger than the path carries.
     TooLarge,
     EgressFull,
-    /// A retransmission was asked for that the history does not hold.
+    /// A retransmission was asked for that the history does not hold, or a packet came that is older than all it holds.
     NotInHistory,
     /// More keyframe requests than the limit; merged into an earlier one.
     KeyframeRequestMerged,

@@ -305,7 +305,7 @@ pub(crate) const CATEGORIES: &[Category] = &[
         kept: Kept::Packets,
         recipients: Recipients::Room,
         held_in: &[
-            ("dataplane/src/sfu/history.rs", "History", &["entries", "payloads"]),
+            ("dataplane/src/sfu/history.rs", "History", &["entries", "newest", "payloads"]),
             ("dataplane/src/rooms.rs", "Shared", &["batch"]),
         ],
         switches: &[],

@@ -8,7 +8,7 @@ mod offer;
 
 use std::collections::HashMap;
 
-use saal_dataplane::id::{MediaKind, Mid, SourceKind, Ssrc};
+use saal_dataplane::id::{Codec, MediaKind, Mid, SourceKind, Ssrc};
 use saal_dataplane::link::{CodecPt, MediaSpec, SlotSpec, SourceSpec};
 use saal_dataplane::wire::ext::ExtensionIds;
 
@@ -195,8 +195,16 @@ fn learn_extensions(line: &Line, is_source: bool, ids: &mut ExtensionIds) {
 fn accepted_extensions(line: &Line, is_source: bool) -> impl Iterator<Item = &offer::OfferedExtension> {
     line.extensions.iter().filter(move |offered| {
         let flows = if is_source { offered.direction.sends() } else { offered.direction.receives() };
-        flows && line.kind.is_some_and(|kind| offered.extension.fits(kind, is_source))
+        flows
+            && line.kind.is_some_and(|kind| offered.extension.fits(kind, is_source))
+            && !(is_source && offered.extension == Extension::DependencyDescriptor && describes_itself(line))
     })
+}
+
+/// What is sent on the line is VP8, whose payloads say all that a dependency descriptor does. Beside one browsers leave temporal
+/// layers and picture ids out of them, and not every receiver reads the descriptor.
+fn describes_itself(line: &Line) -> bool {
+    line.codecs.first().is_some_and(|offered| offered.codec.codec == Codec::Vp8)
 }
 
 fn check_sources(offer: &Offer, sources: &[(Mid, SourceKind)]) -> Result<(), BadOffer> {

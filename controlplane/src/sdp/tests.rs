@@ -136,10 +136,26 @@ fn a_firefox_offer_with_port_0_on_bundled_lines_is_taken_whole() {
     assert!(!roles.contains(&Role::Rejected));
     let ids = media.extensions;
     assert_eq!((ids.mid, ids.rid, ids.repaired_rid), (Some(3), Some(9), Some(10)));
-    assert_eq!((ids.abs_send_time, ids.transport_cc, ids.dependency_descriptor), (Some(4), Some(7), Some(8)));
+    assert_eq!((ids.abs_send_time, ids.transport_cc, ids.dependency_descriptor), (Some(4), Some(7), None));
     assert_eq!(media.sources[1].ssrcs.len(), 3);
     assert_eq!(media.sources[1].ssrcs[0], (Ssrc(2_950_291_873), Some(Ssrc(3_201_614_818))));
     assert!(answer.contains("a=extmap:9/recvonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"));
+}
+
+#[test]
+fn a_source_that_sends_vp8_is_asked_for_no_dependency_descriptor() {
+    let is_descriptor = |line: &&str| line.contains("dependency-descriptor");
+    let described = |offer: &str| {
+        let (media, roles, answer) = agree(offer, &mut HeldSsrcs::default(), LIMITS).unwrap();
+        let lines = sections(&answer).into_iter().zip(roles);
+        let described = lines.filter(|(lines, _)| lines.iter().any(&is_descriptor));
+        (media.extensions.dependency_descriptor, described.map(|(_, role)| role).collect::<Vec<_>>())
+    };
+    let (id, lines) = described(CHROMIUM);
+    assert!(id == Some(12) && !lines.contains(&Role::Source) && !lines.is_empty(), "receivers may get it");
+    let av1_first = FIREFOX.replace("SAVPF 120 124 121 125 99 100", "SAVPF 99 100 120 124 121 125");
+    assert_eq!(described(&av1_first), (Some(8), vec![Role::Source; 2]));
+    assert_eq!(described(FIREFOX), (None, Vec::new()));
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Divides what a receiver's line carries over the pictures that its page wants to show. Pure.
 //!
 //! ```text
-//! 1. everybody's smallest layer, the most important first     nobody starves while there is enough for all
-//! 2. screens, then what is drawn large: as high as they go    the picture that people look at
-//! 3. the rest in turns, a layer each
-//! what finds no place for its smallest layer is paused        a picture that cannot be watched helps nobody
+//! 1. everybody's least, the most important first              nobody starves while there is enough for all
+//! 2. everybody's smallest layer with all of its pictures
+//! 3. screens, then what is drawn large: as high as they go    the picture that people look at
+//! 4. the rest in turns, a step each
+//! what finds no place for its least is paused                 a picture that cannot be watched helps nobody
 //! ```
+//!
+//! A step is a layer, or where the publisher makes it so, a layer with half of its pictures, which is for whom it was whole
+//! before; the least is the smallest layer with a quarter of them.
 //!
 //! A layer above the present one has to fit with room to spare, and for some time: at the edge of a line's rate pictures
 //! would otherwise change with every breath of it. What does not fit goes at once.
@@ -13,8 +17,12 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
+use crate::sfu::tempo::Tempo;
+
 /// Layers of one source; browsers send three at most.
 pub(crate) const LAYERS_MAX: usize = 4;
+/// Each of them with half of its pictures or all, and the smallest with a quarter.
+const RUNGS_MAX: usize = 2 * LAYERS_MAX + 1;
 /// What a layer above the present one is taken to cost, in percent: an estimate and an encoder both err by about as much.
 const RISE_PERCENT: u64 = 115;
 /// What a line has to carry, in percent of what somebody would like to see, for all of it to be granted for good.
@@ -26,16 +34,17 @@ const PATIENCE: Duration = Duration::from_millis(1000);
 /// Drawn this much higher than the smallest tile counts as large.
 const LARGE_FACTOR: u16 = 2;
 
-/// The layers of a source that may be chosen, from the smallest to the largest.
+/// What may be chosen of a source, from the least to all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ladder {
-    rungs: [Rung; LAYERS_MAX],
+    rungs: [Rung; RUNGS_MAX],
     len: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Rung {
     pub(crate) layer: usize,
+    pub(crate) tempo: Tempo,
     pub(crate) bps: u64,
 }
 
@@ -89,9 +98,14 @@ impl Ladder {
         self.len == 0
     }
 
-    /// The highest rung that is no larger than `layer`.
-    pub(crate) fn rung_of(&self, layer: usize) -> Option<usize> {
-        self.rungs().iter().rposition(|rung| rung.layer <= layer)
+    /// The highest rung that is no more than this.
+    pub(crate) fn rung_of(&self, layer: usize, tempo: Tempo) -> Option<usize> {
+        self.rungs().iter().rposition(|rung| (rung.layer, rung.tempo) <= (layer, tempo))
+    }
+
+    /// The rung of the smallest layer with all of its pictures.
+    fn smallest(&self) -> usize {
+        self.rungs().iter().position(|rung| rung.tempo == Tempo::Full).unwrap_or(0)
     }
 }
 
@@ -113,9 +127,18 @@ impl Demand {
         (self.weight, !self.speaks, Reverse(self.height), self.slot)
     }
 
+    /// A larger layer begins with a keyframe, which is as large for whoever gets half of the pictures: nobody begins with those.
     fn price(&self, rung: usize) -> u64 {
-        let bps = self.ladder.rungs[rung].bps;
-        if self.held.is_some_and(|held| rung <= held) { bps } else { bps * RISE_PERCENT / 100 }
+        if self.held.is_some_and(|held| rung <= held) {
+            return self.ladder.rungs[rung].bps;
+        }
+        let Rung { layer, bps, .. } = self.ladder.rungs[rung];
+        let continues = self.held.is_some_and(|held| self.ladder.rungs[held].layer == layer);
+        let whole =
+            self.ladder.rungs().iter().find(|whole| whole.layer == layer && whole.tempo == Tempo::Full);
+        let bps =
+            whole.filter(|_| !continues && rung > self.ladder.smallest()).map_or(bps, |whole| whole.bps);
+        bps * RISE_PERCENT / 100
     }
 
     fn held_bps(&self) -> u64 {
@@ -137,7 +160,7 @@ pub(crate) fn wants(wished_bps: u64) -> u64 {
     wished_bps * WANTS_PERCENT / 100
 }
 
-/// What all pictures of a receiver come to, and the smallest layer of the most important one.
+/// What all pictures of a receiver come to, and the smallest layer of the most important one, with all its pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Worth {
     pub(crate) all_bps: u64,
@@ -149,7 +172,9 @@ pub(crate) fn worth(demands: &[Demand]) -> Worth {
     let first = demands.iter().min_by_key(|demand| demand.importance());
     Worth {
         all_bps: highest.map(|rung| rung.bps).sum(),
-        first_bps: first.filter(|demand| !demand.ladder.is_empty()).map_or(0, |demand| demand.price(0)),
+        first_bps: first
+            .filter(|demand| !demand.ladder.is_empty())
+            .map_or(0, |demand| demand.price(demand.ladder.smallest())),
     }
 }
 
@@ -182,6 +207,9 @@ fn share_out(budget_bps: u64, demands: &mut [Demand]) {
     for demand in &mut *demands {
         demand.granted = None;
         demand.climb(&mut left);
+    }
+    for demand in &mut *demands {
+        while demand.granted.is_some_and(|rung| rung < demand.ladder.smallest()) && demand.climb(&mut left) {}
     }
     let small = demands.partition_point(|demand| demand.weight < Weight::Small);
     let (first, rest) = demands.split_at_mut(small);
@@ -217,7 +245,7 @@ mod tests {
     fn demand(slot: usize, weight: Weight, kbps: &[u64]) -> Demand {
         let mut ladder = Ladder::default();
         for (layer, kbps) in kbps.iter().enumerate() {
-            ladder.push(Rung { layer, bps: kbps * 1000 });
+            ladder.push(Rung { layer, tempo: Tempo::Full, bps: kbps * 1000 });
         }
         Demand { slot, weight, speaks: false, height: 100, ladder, held: None, granted: None }
     }
@@ -251,6 +279,86 @@ mod tests {
             (1_000, &shared[..], vec![Some(1), None, Some(0)]),
         ] {
             assert_eq!(granted(kbps, demands), expected, "{kbps} kbit/s for {demands:?}");
+        }
+    }
+
+    /// The same with what temporal layers make of it: the smallest layer can be had with a quarter of its pictures, and each
+    /// with half.
+    fn layered(slot: usize, weight: Weight, kbps: &[u64]) -> Demand {
+        let mut ladder = Ladder::default();
+        for (layer, kbps) in kbps.iter().enumerate() {
+            let tempos = [(Tempo::Base, 40), (Tempo::Middle, 60), (Tempo::Full, 100)];
+            for (tempo, percent) in tempos.into_iter().skip(layer.min(1)) {
+                ladder.push(Rung { layer, tempo, bps: kbps * 10 * percent });
+            }
+        }
+        Demand { ladder, ..demand(slot, weight, kbps) }
+    }
+
+    #[test]
+    fn fewer_pictures_come_before_none() {
+        let grid: Vec<Demand> = (0..4).map(|slot| layered(slot, Small, SIMULCAST)).collect();
+        let stage = [layered(0, Large, SIMULCAST), layered(1, Small, SIMULCAST)];
+        let shared = [layered(0, Screen, &[2500]), layered(1, Small, &[150]), layered(2, Small, &[150])];
+        let (quarter, half, all) = ((0, Tempo::Base), (0, Tempo::Middle), (0, Tempo::Full));
+        for (kbps, demands, expected) in [
+            (400, &grid[..], vec![Some(all), Some(quarter), Some(quarter), Some(quarter)]),
+            (200, &grid[..], vec![Some(half), Some(quarter), None, None]),
+            (700, &grid[..], vec![Some(all), Some(all), Some(all), Some(all)]),
+            (300, &stage[..], vec![Some(all), Some(half)]),
+            (600, &stage[..], vec![Some(all), Some(all)]),
+            (1_800, &stage[..], vec![Some((1, Tempo::Full)), Some((1, Tempo::Full))]),
+            (2_200, &shared[..], vec![Some(half), Some(all), Some(all)]),
+            (1_300, &shared[..], vec![Some(quarter), Some(quarter), Some(quarter)]),
+            (5_000, &shared[..], vec![Some(all), Some(all), Some(all)]),
+        ] {
+            let rungs = granted(kbps, demands);
+            let rung = |(place, rung): (usize, &Option<usize>)| {
+                rung.map(|rung| demands[place].ladder.rungs()[rung]).map(|rung| (rung.layer, rung.tempo))
+            };
+            let got: Vec<_> = rungs.iter().enumerate().map(rung).collect();
+            assert_eq!(got, expected, "{kbps} kbit/s for {demands:?}");
+        }
+        assert_eq!(worth(&shared).first_bps, 2_875_000, "a line without an end is asked for all pictures");
+    }
+
+    #[test]
+    fn a_large_layer_loses_half_of_its_pictures_before_it_becomes_smaller_and_begins_with_all() {
+        let mut receiver = Receiver::new(vec![layered(0, Small, SIMULCAST)]);
+        for (kbps, times, expected) in [
+            (2_000, 1, 6),
+            (1_100, 20, 5),
+            (900, 1, 4),
+            (1_600, 20, 4),
+            (2_000, 5, 4),
+            (2_000, 1, 6),
+            (1_500, 1, 5),
+            (1_900, 20, 5),
+            (2_000, 5, 5),
+            (2_000, 1, 6),
+            (400, 1, 3),
+            (200, 20, 2),
+            (100, 1, 1),
+            (70, 1, 0),
+        ] {
+            for _ in 0..times {
+                assert_eq!(receiver.sees(kbps), [Some(expected)], "{kbps} kbit/s");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_found_again_when_the_steps_have_changed() {
+        let (plain, layered) = (demand(0, Small, SIMULCAST).ladder, layered(0, Small, SIMULCAST).ladder);
+        for (layer, tempo, in_plain, in_layered) in [
+            (0, Tempo::Base, None, Some(0)),
+            (0, Tempo::Full, Some(0), Some(2)),
+            (1, Tempo::Base, Some(0), Some(2)),
+            (1, Tempo::Middle, Some(0), Some(3)),
+            (2, Tempo::Full, Some(2), Some(6)),
+        ] {
+            let found = (plain.rung_of(layer, tempo), layered.rung_of(layer, tempo));
+            assert_eq!(found, (in_plain, in_layered), "{layer} {tempo:?}");
         }
     }
 

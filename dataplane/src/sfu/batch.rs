@@ -18,6 +18,7 @@ use crate::id::{Codec, ExtSeq, MediaKind, RoomId, RtpTime, SlotIndex};
 use crate::sfu::participant::Participant;
 use crate::sfu::slab::Key;
 use crate::sfu::source::Source;
+use crate::sfu::tempo::Numbers;
 use crate::wire::codec::FrameMark;
 use crate::wire::ext::AudioLevel;
 
@@ -48,6 +49,7 @@ pub(crate) struct Meta {
     pub(crate) layer: usize,
     pub(crate) epoch: u32,
     pub(crate) seq: ExtSeq,
+    pub(crate) numbers: Numbers,
     pub(crate) timestamp: RtpTime,
     pub(crate) marker: bool,
     pub(crate) padding: bool,

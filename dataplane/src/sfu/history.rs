@@ -6,6 +6,7 @@ use std::fmt;
 use zeroize::Zeroize;
 
 use crate::id::{Codec, ExtSeq, RtpTime};
+use crate::sfu::tempo::{Numbers, Tempo};
 use crate::wire::codec::FrameMark;
 
 /// Longest payload kept; a longer one is forwarded but cannot be sent again.
@@ -20,6 +21,7 @@ pub(crate) struct Entry {
     pub(crate) padding: bool,
     pub(crate) codec: Codec,
     pub(crate) mark: FrameMark,
+    pub(crate) numbers: Numbers,
     len: u16,
     /// Of the dependency descriptor behind the payload; 0 for none.
     descriptor_len: u16,
@@ -27,12 +29,13 @@ pub(crate) struct Entry {
 
 pub(crate) struct History {
     entries: Vec<Option<Entry>>,
+    newest: Option<ExtSeq>,
     payloads: Vec<u8>,
 }
 
 impl History {
     pub(crate) fn new() -> History {
-        History { entries: Vec::new(), payloads: Vec::new() }
+        History { entries: Vec::new(), newest: None, payloads: Vec::new() }
     }
 
     /// Takes the memory for `packets` entries (rounded up to a power of two), once.
@@ -64,6 +67,7 @@ impl History {
             entry.descriptor_len = descriptor.len() as u16;
         }
         self.entries[place] = Some(entry);
+        self.newest = self.newest.max(Some(entry.seq));
     }
 
     pub(crate) fn contains(&self, seq: ExtSeq) -> bool {
@@ -87,9 +91,30 @@ impl History {
         Some(descriptor).filter(|descriptor| !descriptor.is_empty())
     }
 
+    /// The packet that has this number at a tempo, or would have it if it had not been lost.
+    pub(crate) fn at(&self, tempo: Tempo, number: ExtSeq) -> Option<ExtSeq> {
+        let mut seq = self.newest?;
+        // Numbers grow by no more than one with each packet, so no step goes too far.
+        loop {
+            let ahead = self.numbers(seq)?.seq(tempo).0.checked_sub(number.0)?;
+            if ahead == 0 {
+                return Some(seq);
+            }
+            seq = ExtSeq(seq.0.checked_sub(ahead)?);
+        }
+    }
+
+    /// The numbers of a packet that is kept or missing.
+    pub(crate) fn numbers(&self, seq: ExtSeq) -> Option<Numbers> {
+        let newest = self.newest.filter(|newest| newest.0 < seq.0 + self.entries.len() as u64)?;
+        let (next, found) = (seq.0..=newest.0).find_map(|next| Some((next, self.find(ExtSeq(next))?.0)))?;
+        Some(if next == seq.0 { found.numbers } else { found.numbers.before(next - seq.0) })
+    }
+
     /// Forgets every packet and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.entries.fill(None);
+        self.newest = None;
         self.payloads.as_mut_slice().zeroize();
     }
 
@@ -120,7 +145,8 @@ impl Entry {
         codec: Codec,
         mark: FrameMark,
     ) -> Entry {
-        Entry { seq, timestamp, marker, padding, codec, mark, len: 0, descriptor_len: 0 }
+        let numbers = Numbers::whole(seq);
+        Entry { seq, timestamp, marker, padding, codec, mark, numbers, len: 0, descriptor_len: 0 }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
 use crate::sfu::history::{Entry, History};
 use crate::sfu::rate::Rate;
+use crate::sfu::tempo::{Numbering, Numbers, Tempo};
 use crate::wire::rtcp::ReportBlock;
 
 /// Missing packets remembered per layer; a larger hole is not worth asking for packet by packet.
@@ -28,6 +29,8 @@ const SILENT: Duration = Duration::from_millis(1500);
 /// A layer that was switched off must be back for this long before receivers move to it: at the edge of its bandwidth a
 /// sender switches every few seconds, and each move costs a keyframe.
 const STEADY: Duration = Duration::from_millis(1000);
+/// Fewer pictures are worth it when they are no more than this part of the layer, in percent.
+const THINNED_PERCENT: u64 = 90;
 
 #[derive(Debug)]
 pub(crate) struct Layer {
@@ -41,6 +44,9 @@ pub(crate) struct Layer {
     last_keyframe: Option<Keyframe>,
     pub(crate) history: History,
     pub(crate) rate: Rate,
+    /// Of what is left of it at the lesser tempos.
+    thinned: [Rate; 2],
+    numbering: Numbering,
     clock_rate_hz: u32,
     last_packet: Option<Instant>,
     /// When packets came again after a silence.
@@ -139,6 +145,8 @@ impl Layer {
             last_keyframe: None,
             history: History::new(),
             rate: Rate::default(),
+            thinned: [Rate::default(); 2],
+            numbering: Numbering::default(),
             clock_rate_hz,
             last_packet: None,
             resumed: None,
@@ -160,6 +168,7 @@ impl Layer {
         self.missing.clear();
         self.last_keyframe = None;
         self.history.clear();
+        self.numbering = Numbering::default();
     }
 
     /// Accounts for a packet. `retransmitted` ones fill holes and do not count for jitter.
@@ -226,8 +235,24 @@ impl Layer {
         }
     }
 
-    /// Remembers a packet of video for retransmission and takes note of a keyframe.
-    pub(crate) fn keep(&mut self, entry: Entry, payload: &[u8], descriptor: Option<&[u8]>, packets: usize) {
+    /// Numbers a packet of video, remembers it for retransmission and takes note of a keyframe. `None`: it is too old for
+    /// all that.
+    pub(crate) fn keep(
+        &mut self,
+        mut entry: Entry,
+        payload: &[u8],
+        descriptor: Option<&[u8]>,
+        packets: usize,
+    ) -> Option<Numbers> {
+        entry.numbers = self.numbering.number(&entry, &self.history)?;
+        if self.numbering.is_layered()
+            && let Some(at) = self.last_packet
+        {
+            let fewer = Tempo::THINNED.into_iter().zip(&mut self.thinned);
+            fewer.filter(|(tempo, _)| entry.numbers.least <= *tempo).for_each(|(_, rate)| {
+                rate.on_packet(at, payload.len());
+            });
+        }
         if entry.mark.keyframe {
             self.keyframe.on_keyframe();
             self.height = entry.mark.height.or(self.height);
@@ -246,6 +271,13 @@ impl Layer {
         }
         self.history.provide(packets);
         self.history.store(entry, payload, descriptor);
+        Some(entry.numbers)
+    }
+
+    /// Bits a second of what is left of it at a lesser tempo, where that is clearly less.
+    pub(crate) fn thinned_bps(&self, tempo: Tempo) -> Option<u64> {
+        let (whole, rate) = (self.rate.bps()?, self.thinned.get(tempo as usize)?);
+        rate.bps().filter(|bps| *bps <= whole * THINNED_PERCENT / 100)
     }
 
     /// The extended sequence number that `seq` of a retransmission means. `None` when it runs ahead of all that has

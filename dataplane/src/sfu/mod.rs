@@ -21,4 +21,5 @@ pub(crate) mod slot;
 pub(crate) mod source;
 pub(crate) mod speaker;
 pub mod srtp;
+pub(crate) mod tempo;
 pub mod transport;

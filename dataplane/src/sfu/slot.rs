@@ -3,6 +3,9 @@
 //! The receiver sees one continuous stream: sequence numbers, timestamps and picture ids are rewritten so that a change
 //! of source or layer looks like nothing but a keyframe.
 
+mod mapping;
+
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::counters::Dropped;
@@ -17,21 +20,20 @@ use crate::sfu::participant::{PaddingBudget, ResendBudget};
 use crate::sfu::slab::Key;
 use crate::sfu::source::Source;
 use crate::sfu::srtp::PADDING_MAX;
+use crate::sfu::tempo::{Numbers, Tempo};
 use crate::sfu::transport::Transport;
-use crate::wire::codec::{self, FrameMark};
+use crate::wire::codec;
 use crate::wire::ext::{AbsSendTime, AudioLevel, ExtensionIds};
 use crate::wire::rtcp::SenderInfo;
 use crate::wire::rtp::{Extensions, Outgoing, Prepared};
+use mapping::{Mapping, squeeze};
+
+pub(crate) use mapping::SQUEEZE;
 
 /// Past switches remembered, so that a packet from before a switch can still be sent again.
 const MAPPINGS: usize = 4;
 /// Least step of the outgoing timestamp at a switch: two frames never share one.
 const SWITCH_STEP_MS: u32 = 1;
-/// Largest step of the outgoing sequence number, a quarter of its range.
-const JUMP_MAX: u64 = 1 << 14;
-/// How much faster than it was made the past is to be shown: two seconds in a sixteenth of one, and two frames still have
-/// timestamps apart.
-pub(crate) const SQUEEZE: u32 = 32;
 /// How long a picture may be waited for before the page hears why.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 /// Packets whose last retransmission is remembered.
@@ -62,6 +64,8 @@ pub(crate) struct Slot {
     pub(crate) wish: Option<Wish>,
     /// The layer to switch to at its next keyframe; equal to what is forwarded otherwise.
     pub(crate) target: usize,
+    /// How much of the target is forwarded.
+    pub(crate) tempo: Tempo,
     /// The receiver has been told what the slot shows.
     pub(crate) announced: bool,
     pub(crate) share: Share,
@@ -103,22 +107,6 @@ pub(crate) enum Share {
 /// The last packets sent again, and when.
 type Resent = [(ExtSeq, Option<Instant>); RESENT];
 
-/// How numbers of one encoding become numbers of the slot.
-#[derive(Clone, Copy, Debug)]
-struct Mapping {
-    source: Key<Source>,
-    layer: usize,
-    epoch: u32,
-    in_start: ExtSeq,
-    out_start: ExtSeq,
-    timestamp: u32,
-    /// Timestamps before this one are nearer to it than they were.
-    squeezed_until: Option<RtpTime>,
-    picture_id: u16,
-    tl0: u8,
-    frame_number: u16,
-}
-
 /// The newest packet that left.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
@@ -145,6 +133,7 @@ impl Slot {
             source: None,
             wish: None,
             target: 0,
+            tempo: Tempo::Full,
             announced: true,
             share: Share::Open,
             limit: None,
@@ -176,6 +165,7 @@ impl Slot {
     pub(crate) fn show(&mut self, source: Option<Key<Source>>) {
         self.source = source;
         self.target = 0;
+        self.tempo = Tempo::Full;
         self.share = Share::Open;
         self.limit = None;
         self.begins = true;
@@ -221,8 +211,11 @@ impl Slot {
 
     /// Whether a packet may be for this slot: it continues what the slot forwards, or it or one that is `held` before it
     /// may begin what it shall forward.
-    pub(crate) fn may_take(&self, meta: &Meta, held: bool) -> bool {
-        let continues = self.current.is_some_and(|m| m.layer == meta.layer && m.epoch == meta.epoch);
+    pub(crate) fn may_take(&self, meta: &Meta, held: bool, downlink: &Downlink) -> bool {
+        let continues = self.current.is_some_and(|m| {
+            let tempo = m.tempo.max(self.tempo_of(&m, downlink));
+            m.layer == meta.layer && m.epoch == meta.epoch && meta.numbers.least <= tempo
+        });
         let begins = meta.layer == self.target && self.share != Share::Paused;
         continues || (begins && (held || meta.mark.keyframe))
     }
@@ -294,9 +287,17 @@ impl Slot {
     ) -> Result<bool, Dropped> {
         let meta = packet.meta;
         let continues = self.current.filter(|m| m.layer == meta.layer && m.epoch == meta.epoch);
-        let mapping = match continues.filter(|m| m.follows(meta.seq, self.next_seq)) {
-            Some(mapping) if meta.seq < mapping.in_start => return Ok(false),
-            Some(mapping) => mapping,
+        let mapping = match continues.filter(|m| m.follows(&meta.numbers, self.next_seq)) {
+            Some(mapping) if !mapping.has(&meta.numbers) => {
+                let Some(earlier) = self.earlier(mapping, &meta.numbers) else { return Ok(false) };
+                earlier
+            }
+            Some(mapping) => {
+                let tempo = self.tempo_of(&mapping, to.downlink);
+                let changed =
+                    if tempo == mapping.tempo { None } else { self.change_tempo(&mapping, tempo, meta) };
+                changed.unwrap_or(mapping)
+            }
             None => {
                 if continues.is_some() {
                     self.retire();
@@ -307,16 +308,19 @@ impl Slot {
                 self.switch(packet)
             }
         };
+        if meta.numbers.least > mapping.tempo {
+            return Ok(false);
+        }
+        let seq = mapping.seq(&meta.numbers);
         let (mut codec, mut skipped) = (meta.codec, 0);
         if codec == Codec::Red {
-            (codec, skipped) = self.unfold(packet.payload, meta.seq.0 - mapping.in_start.0, to)?;
+            (codec, skipped) = self.unfold(packet.payload, seq.0 - mapping.out_start.0, to)?;
         }
         let known = self.pt.filter(|(known, _)| *known == codec).map(|(_, pt)| pt);
         let pt = known.or_else(|| self.pt_for(codec)).ok_or(Dropped::CodecNotReceivable)?;
         self.pt = Some((codec, pt));
-        let seq = ExtSeq(mapping.out_start.0 + (meta.seq.0 - mapping.in_start.0));
         let timestamp = mapping.time(meta.timestamp);
-        mapping.patch(packet.payload, &meta.mark);
+        mapping.patch(packet.payload, &meta.mark, &meta.numbers);
 
         let mut frame_number = 0;
         let head = match self.prepare(packet, to) {
@@ -386,7 +390,7 @@ impl Slot {
                 timestamp,
                 captured: meta.captured,
                 codec: meta.codec,
-                picture_id: meta.mark.picture_id.map_or(0, |p| p.value.wrapping_add(mapping.picture_id)),
+                picture_id: mapping.picture_id(&meta.mark, &meta.numbers).unwrap_or(0),
                 tl0: meta.mark.tl0.map_or(0, |t| t.value.wrapping_add(mapping.tl0)),
                 frame_number,
             });
@@ -425,7 +429,7 @@ impl Slot {
             return Err(Dropped::NotInHistory);
         }
         // On a line that has too much to carry, nothing of a stream that is being left behind is worth its time.
-        let is_left = self.current.is_none_or(|m| m.layer != self.target || seq < m.out_start);
+        let is_left = self.current.is_none_or(|m| m.layer != self.target || seq < m.keyframe);
         if is_left && !to.downlink.is_open(to.clock) {
             return Err(Dropped::ResendBudget);
         }
@@ -511,9 +515,10 @@ impl Slot {
             .chain(self.past.iter().flatten())
             .find(|m| m.out_start <= seq)
             .ok_or(Dropped::NotInHistory)?;
-        let in_seq = ExtSeq(mapping.in_start.0 + (seq.0 - mapping.out_start.0));
         let history =
             history_of(mapping.source, mapping.layer, mapping.epoch).ok_or(Dropped::NotInHistory)?;
+        let number = ExtSeq(mapping.in_start.0 + (seq.0 - mapping.out_start.0));
+        let in_seq = history.at(mapping.tempo, number).ok_or(Dropped::NotInHistory)?;
         let (entry, payload) = history.find(in_seq).ok_or(Dropped::NotInHistory)?;
         let (ssrc, pt) = self.rtx_for(entry.codec).ok_or(Dropped::CodecNotReceivable)?;
 
@@ -542,7 +547,7 @@ impl Slot {
         bytes[header_len..header_len + 2].copy_from_slice(&seq.seq().0.to_be_bytes());
         let body = &mut bytes[header_len + 2..header_len + 2 + payload.len()];
         body.copy_from_slice(payload);
-        mapping.patch(body, &entry.mark);
+        mapping.patch(body, &entry.mark, &entry.numbers);
         to.transport.seal_rtp_in_place(self.rtx_seq, ssrc, header_len, bytes)?;
         to.transport.commit(egress);
         to.downlink.on_sent(to.clock, len);
@@ -640,20 +645,55 @@ impl Slot {
             None => ((self.next_seq.0 as u32).wrapping_mul(2_654_435_761), 0, 0, 0),
         };
         let frame_in = packet.descriptor.and_then(frame_number_of).unwrap_or(0);
+        let left_out = meta.numbers.left_out(self.tempo);
         let mapping = Mapping {
             source: packet.source,
             layer: meta.layer,
             epoch: meta.epoch,
-            in_start: meta.seq,
+            tempo: self.tempo,
+            in_start: meta.numbers.seq(self.tempo),
             out_start: self.next_seq,
+            keyframe: self.next_seq,
             timestamp: timestamp.wrapping_sub(meta.timestamp.0).wrapping_sub(squeezed),
             squeezed_until: self.squeezed_until,
-            picture_id: picture_id.wrapping_add(1).wrapping_sub(meta.mark.picture_id.map_or(0, |p| p.value)),
+            picture_id: picture_id
+                .wrapping_add(1)
+                .wrapping_sub(meta.mark.picture_id.map_or(0, |p| p.value.wrapping_sub(left_out))),
             tl0: tl0.wrapping_add(1).wrapping_sub(meta.mark.tl0.map_or(0, |t| t.value)),
             frame_number: frame_number.wrapping_add(1).wrapping_sub(frame_in),
         };
         self.current = Some(mapping);
         mapping
+    }
+
+    /// How much of what a mapping forwards shall be forwarded. What is only waiting for the keyframe of a smaller layer is
+    /// more than a narrow line carries.
+    fn tempo_of(&self, mapping: &Mapping, downlink: &Downlink) -> Tempo {
+        match mapping.layer.cmp(&self.target) {
+            Ordering::Equal => self.tempo,
+            Ordering::Greater if !downlink.pacer.is_free() => Tempo::Base,
+            Ordering::Greater | Ordering::Less => Tempo::Full,
+        }
+    }
+
+    /// Forwards more or fewer pictures from this packet on, if that can begin there.
+    fn change_tempo(&mut self, mapping: &Mapping, tempo: Tempo, meta: &Meta) -> Option<Mapping> {
+        let changed = mapping.at_tempo(tempo, meta, self.next_seq)?;
+        self.retire();
+        self.current = Some(changed);
+        Some(changed)
+    }
+
+    /// The mapping for a packet that comes late, from before the tempo was changed to that of `mapping`.
+    fn earlier(&self, mapping: Mapping, numbers: &Numbers) -> Option<Mapping> {
+        let mut end = mapping.out_start;
+        for past in self.past.iter().flatten().take_while(|m| m.keyframe == mapping.keyframe) {
+            if past.has(numbers) {
+                return Some(*past).filter(|m| m.seq(numbers) < end);
+            }
+            end = past.out_start;
+        }
+        None
     }
 
     fn retire(&mut self) {
@@ -683,34 +723,6 @@ impl Sender<'_> {
         let padding = segment.saturating_sub(len);
         if padding <= PADDING_MAX && self.padding.allows(padding) { padding } else { 0 }
     }
-}
-
-impl Mapping {
-    /// Whether the packet's outgoing number is near enough to `next` for the receiver's rollover counter to follow
-    /// (RFC 3711 §3.3.1); a source that jumps further gets a mapping of its own.
-    fn follows(&self, seq: ExtSeq, next: ExtSeq) -> bool {
-        seq < self.in_start || self.out_start.0 + (seq.0 - self.in_start.0) < next.0 + JUMP_MAX
-    }
-
-    fn time(&self, timestamp: RtpTime) -> RtpTime {
-        let squeezed = self.squeezed_until.map_or(0, |until| squeeze(until, timestamp));
-        timestamp.wrapping_add(squeezed).wrapping_add(self.timestamp)
-    }
-
-    fn patch(&self, payload: &mut [u8], mark: &FrameMark) {
-        if let Some(at) = mark.picture_id {
-            codec::patch_picture_id(payload, at, at.value.wrapping_add(self.picture_id));
-        }
-        if let Some(at) = mark.tl0 {
-            codec::patch_tl0(payload, at, at.value.wrapping_add(self.tl0));
-        }
-    }
-}
-
-/// Ticks by which a timestamp before `until` is moved towards it.
-fn squeeze(until: RtpTime, timestamp: RtpTime) -> u32 {
-    let before = until.since(timestamp).max(0).unsigned_abs();
-    before - before / SQUEEZE
 }
 
 /// RTP ticks of a duration.

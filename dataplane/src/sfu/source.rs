@@ -9,6 +9,7 @@ use crate::sfu::allocation::{LAYERS_MAX, Ladder, Rung};
 use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::Participant;
 use crate::sfu::slab::Key;
+use crate::sfu::tempo::Tempo;
 
 /// Height assumed of the largest layer until a keyframe tells it; each smaller layer is taken as half.
 const ASSUMED_HEIGHT: u16 = 720;
@@ -118,7 +119,8 @@ impl Source {
     }
 
     /// The live layers not larger than `height`, or the smallest live one; empty when none is live. One that comes and goes
-    /// is left alone until it stays, unless it is the `chosen` one.
+    /// is left alone until it stays, unless it is the `chosen` one. Before each of them comes what it is with half of its
+    /// pictures, and before the smallest, rather than nothing, what it is with a quarter.
     pub(crate) fn ladder(&self, now: Instant, height: u16, chosen: usize) -> Ladder {
         let live = |index: &usize| self.layers[*index].is_live(now);
         let stays = |index: &usize| live(index) && (*index == chosen || self.layers[*index].is_steady());
@@ -126,25 +128,33 @@ impl Source {
         let mut ladder = Ladder::default();
         let eligible: &dyn Fn(&usize) -> bool = if all().any(|index| stays(&index)) { &stays } else { &live };
         for layer in all().filter(eligible) {
-            if ladder.is_empty() || self.height_of(layer) <= height {
-                ladder.push(Rung {
-                    layer,
-                    bps: self.layers[layer].rate.bps().unwrap_or(self.assumed_bps(layer)),
-                });
+            let is_smallest = ladder.is_empty();
+            if !is_smallest && self.height_of(layer) > height {
+                continue;
             }
+            if is_smallest && let Some(bps) = self.layers[layer].thinned_bps(Tempo::Base) {
+                ladder.push(Rung { layer, tempo: Tempo::Base, bps });
+            }
+            if let Some(half) = self.half(layer)
+                && ladder.rungs().last() != Some(&half)
+            {
+                ladder.push(half);
+            }
+            ladder.push(Rung { layer, tempo: Tempo::Full, bps: self.bps(layer) });
         }
         ladder
     }
 
-    /// Somebody whose line carries `estimate_bps` draws it so high. Returns the bits a second of the layer that they would
+    /// Somebody whose line carries `estimate_bps` draws it so high, and shall get the layer `chosen`. Returns the bits a second of the layer that they would
     /// see if all were sent.
-    pub(crate) fn on_wish(&mut self, height: u16, estimate_bps: Option<u64>) -> u64 {
+    pub(crate) fn on_wish(&mut self, height: u16, estimate_bps: Option<u64>, chosen: usize) -> u64 {
         let fits = |layer: usize| self.height_of(layer) <= height;
         let wished = (0..self.layers.len()).rfind(|layer| fits(*layer)).unwrap_or(0);
-        let bps = |layer: usize| self.layers[layer].rate.bps().unwrap_or(self.assumed_bps(layer));
-        let carried = |layer: &usize| estimate_bps.is_none_or(|estimate| bps(*layer) <= estimate);
+        let half = |layer: usize| self.half(layer).filter(|_| layer <= chosen);
+        let least_bps = |layer: usize| half(layer).map_or(self.bps(layer), |half| half.bps);
+        let carried = |layer: &usize| estimate_bps.is_none_or(|estimate| least_bps(*layer) <= estimate);
         let wanted = (0..=wished).rfind(carried).unwrap_or(0) + 1;
-        let wished_bps = bps(wished);
+        let wished_bps = self.bps(wished);
         self.wanted.count = self.wanted.count.max(wanted);
         wished_bps
     }
@@ -214,6 +224,17 @@ impl Source {
         let below_top = self.layers.len() - 1 - index;
         self.layers[index].height.unwrap_or(ASSUMED_HEIGHT >> below_top)
     }
+
+    fn bps(&self, layer: usize) -> u64 {
+        self.layers[layer].rate.bps().unwrap_or(self.assumed_bps(layer))
+    }
+
+    /// A layer with half of its pictures, if it has temporal layers: without the highest of them.
+    fn half(&self, layer: usize) -> Option<Rung> {
+        let half = |tempo| Some(Rung { layer, tempo, bps: self.layers[layer].thinned_bps(tempo)? });
+        Tempo::THINNED.into_iter().rev().find_map(half)
+    }
+
     fn assumed_bps(&self, layer: usize) -> u64 {
         (f64::from(self.height_of(layer)).powi(2) * ASSUMED_BPS_PER_LINE) as u64
     }
@@ -273,7 +294,7 @@ mod tests {
     fn the_owner_hears_at_once_that_more_is_wanted_and_late_that_less_is() {
         let (mut source, t0) = camera();
         let mut round = |at: Duration, height: u16, estimate_bps| {
-            source.on_wish(height, estimate_bps);
+            source.on_wish(height, estimate_bps, 0);
             source.next_wanted(t0 + at)
         };
         assert_eq!(round(Duration::ZERO, 360, None), None, "all are sent, and somebody may want them soon");
@@ -293,7 +314,7 @@ mod tests {
     fn where_a_larger_picture_is() {
         let (mut source, t0) = camera();
         let mut round = |at: Duration, estimate_bps| {
-            source.on_wish(720, estimate_bps);
+            source.on_wish(720, estimate_bps, 0);
             let larger = source.larger_than(t0 + at, 0, 720);
             source.next_wanted(t0 + at);
             larger
@@ -319,7 +340,7 @@ mod tests {
     #[test]
     fn what_a_source_would_send_if_all_were_wanted_is_known_before_it_does() {
         let (mut source, _) = camera();
-        let bps = [180, 360, 720].map(|height| source.on_wish(height, None));
+        let bps = [180, 360, 720].map(|height| source.on_wish(height, None, 0));
         assert!(bps.is_sorted() && (1_500_000..2_000_000).contains(&bps[2]), "{bps:?}");
     }
 }

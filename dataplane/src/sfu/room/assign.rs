@@ -142,9 +142,10 @@ impl Room {
                 match demand.granted {
                     Some(rung) => {
                         slot.share = Share::Granted;
-                        slot.target = demand.ladder.rungs()[rung].layer;
+                        let rungs = demand.ladder.rungs();
+                        (slot.target, slot.tempo) = (rungs[rung].layer, rungs[rung].tempo);
                         slot.limit = match source.larger_than(now, slot.target, demand.height) {
-                            _ if rung + 1 < demand.ladder.rungs().len() => Some(scarce),
+                            _ if rung + 1 < rungs.len() => Some(scarce),
                             Larger::Nothing => None,
                             Larger::Unasked => Some(Limit::Line),
                             Larger::Coming => slot.limit,
@@ -259,7 +260,7 @@ fn demand(
     for (index, slot) in participant.slots.iter().enumerate() {
         let (Some(key), Some(wish)) = (slot.source, slot.wish) else { continue };
         let Some(source) = sources.find_mut(key).filter(|source| source.flows()) else { continue };
-        wished_bps += source.on_wish(wish.height, estimate_bps);
+        wished_bps += source.on_wish(wish.height, estimate_bps, slot.target);
         let ladder = source.ladder(now, wish.height, slot.target);
         if ladder.is_empty() {
             continue;
@@ -271,7 +272,7 @@ fn demand(
             speaks: speakers.is_listed(source.owner_id),
             height: wish.height,
             ladder,
-            held: ladder.rung_of(slot.target).filter(|_| slot.share == Share::Granted),
+            held: ladder.rung_of(slot.target, slot.tempo).filter(|_| slot.share == Share::Granted),
             granted: None,
         });
     }

@@ -16,6 +16,7 @@ use crate::sfu::participant::{Participant, Stream};
 use crate::sfu::room::{Room, Turn, opening, pacing};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::source::Source;
+use crate::sfu::tempo::Numbers;
 use crate::wire::codec::{self, FrameMark};
 use crate::wire::ext::ExtensionValues;
 use crate::wire::rtcp::{self, Packet, ReportBlocks};
@@ -89,10 +90,12 @@ impl Room {
         }
         layer.rate.on_packet(turn.now, payload.len() - earlier);
         let mut mark = FrameMark { keyframe: true, ..FrameMark::default() };
+        let mut numbers = Numbers::whole(seq);
         if is_video {
             mark = codec::inspect(codec, payload);
             let entry = Entry::new(seq, header.timestamp, header.marker, header.padding, codec, mark);
-            layer.keep(entry, payload, values.dependency_descriptor, turn.limits.history_packets);
+            let kept = layer.keep(entry, payload, values.dependency_descriptor, turn.limits.history_packets);
+            numbers = kept.ok_or(Dropped::NotInHistory)?;
         }
         let captured =
             participant.clock.captured(layer.sender_report(), header.timestamp, codec.clock_rate_hz(), clock);
@@ -105,6 +108,7 @@ impl Room {
             layer: stream.layer,
             epoch,
             seq,
+            numbers,
             timestamp: header.timestamp,
             marker: header.marker,
             padding: header.padding,

@@ -41,7 +41,7 @@ pub(super) fn open(
         let forward = |packet: &mut Item<'_>| slot.forward_past(packet, live.timestamp, to, turn.egress);
         match pacing::with_kept(key, layer, live.layer, seq, captured, forward) {
             Ok(true) => turn.counters.rtp_forwarded += 1,
-            Ok(false) => return,
+            Ok(false) => {}
             Err(reason) => return turn.counters.drop(reason),
         }
     }

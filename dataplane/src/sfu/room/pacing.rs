@@ -39,7 +39,7 @@ pub(super) fn hold(
     if !waits && to.downlink.is_open(to.clock) {
         return None;
     }
-    if !slot.may_take(meta, waits) {
+    if !slot.may_take(meta, waits, to.downlink) {
         return Some(false);
     }
     if meta.mark.keyframe && meta.layer == slot.target {
@@ -172,6 +172,7 @@ pub(super) fn with_kept<T>(
         layer: index,
         epoch: layer.epoch,
         seq,
+        numbers: entry.numbers,
         timestamp: entry.timestamp,
         marker: entry.marker,
         padding: entry.padding,

@@ -4,6 +4,7 @@ mod narrow;
 mod opening;
 mod pacing;
 mod redundant;
+mod thinned;
 
 use std::net::SocketAddr;
 
@@ -156,6 +157,16 @@ impl Rig {
     }
 
     fn arrive_with(&mut self, who: usize, sent: Sent<'_>, payload: &[u8]) -> Result<(), Dropped> {
+        self.arrive_at(who, sent, RtpTime(3000 * sent.seq as u32), payload)
+    }
+
+    fn arrive_at(
+        &mut self,
+        who: usize,
+        sent: Sent<'_>,
+        timestamp: RtpTime,
+        payload: &[u8],
+    ) -> Result<(), Dropped> {
         let mut extensions = Extensions::new();
         for (id, value) in [(1, sent.mid), (2, sent.rid)] {
             if !value.is_empty() {
@@ -171,7 +182,7 @@ impl Rig {
             padding: false,
             pt: Pt(sent.pt),
             seq: seq.seq(),
-            timestamp: RtpTime(3000 * sent.seq as u32),
+            timestamp,
             ssrc: Ssrc(sent.ssrc),
         };
         let head = out.len(&extensions);

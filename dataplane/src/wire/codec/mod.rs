@@ -20,6 +20,8 @@ pub struct FrameMark {
     pub frame_start: bool,
     /// 0 where the payload does not tell.
     pub temporal_id: u8,
+    /// A decoder that has seen temporal layer 0 alone can go on with this picture and those above that layer behind it.
+    pub layer_sync: bool,
     /// In pixels, of the highest spatial layer, from a keyframe's header where it is cheap to read: VP8 and VP9.
     pub height: Option<u16>,
     pub picture_id: Option<PictureId>,

@@ -25,8 +25,11 @@ pub(super) fn inspect(payload: &[u8]) -> Option<FrameMark> {
         }
         if present & 0x30 != 0 {
             let layer = reader.byte()?;
-            // TID means nothing while T is clear.
-            mark.temporal_id = if present & 0x20 != 0 { layer >> 6 } else { 0 };
+            // TID and Y mean nothing while T is clear.
+            if present & 0x20 != 0 {
+                mark.temporal_id = layer >> 6;
+                mark.layer_sync = layer & 0x20 != 0;
+            }
         }
     }
     let frame = reader.rest();
@@ -63,6 +66,7 @@ mod tests {
             keyframe: true,
             frame_start: true,
             temporal_id: 2,
+            layer_sync: false,
             height: Some(360),
             picture_id: Some(PictureId { offset: 2, long: true, value: 0x1234 }),
             tl0: Some(Tl0 { offset: 4, value: 0x56 }),
@@ -94,9 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn a_temporal_id_that_is_not_announced_is_zero() {
-        assert_eq!(inspect(&[0x80, 0x10, 0xdf, 0x00]).unwrap().temporal_id, 0);
-        assert_eq!(inspect(&[0x80, 0x20, 0xdf, 0x00]).unwrap().temporal_id, 3);
+    fn a_temporal_layer_that_is_not_announced_is_the_base() {
+        for (present, layer, expected) in
+            [(0x10, 0xff, (0, false)), (0x20, 0xdf, (3, false)), (0x20, 0x7f, (1, true))]
+        {
+            let mark = inspect(&[0x80, present, layer, 0x00]).unwrap();
+            assert_eq!((mark.temporal_id, mark.layer_sync), expected, "{layer:#x}");
+        }
     }
 
     #[test]
@@ -126,6 +134,7 @@ mod tests {
             prop_assert_eq!(ours.picture_id.map(|id| id.value), (theirs.i == 1).then_some(theirs.picture_id));
             prop_assert_eq!(ours.tl0.map(|tl0| tl0.value), (theirs.l == 1).then_some(theirs.tl0_pic_idx));
             prop_assert_eq!(ours.temporal_id, theirs.tid);
+            prop_assert_eq!(ours.layer_sync, theirs.t == 1 && theirs.y == 1);
             prop_assert_eq!(ours.frame_start, theirs.s == 1 && theirs.pid == 0);
             prop_assert_eq!(ours.keyframe, ours.frame_start && frame[0] & 1 == 0);
         }

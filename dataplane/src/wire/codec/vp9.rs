@@ -104,6 +104,7 @@ mod tests {
             keyframe: true,
             frame_start: true,
             temporal_id: 0,
+            layer_sync: false,
             height: Some(360),
             picture_id: Some(PictureId { offset: 1, long: true, value: 0x1234 }),
             tl0: Some(Tl0 { offset: 4, value: 0x56 }),
