@@ -135,6 +135,14 @@ export class Watched {
     return counts;
   }
 
+  /** What the page says of pictures that have come with all their lines, so often a second, for five seconds: it takes four to be sure. */
+  saidOfFull(from, to, lines, frameRate) {
+    return this.during(from, to).flatMap(({ at, tiles }) => tiles.filter(({ of }) => {
+      const frames = this.#heights(of, at - 5, at);
+      return frames.length >= 5 * frameRate && frames.every(({ height }) => height === lines);
+    }).map(({ level, why }) => `${level} ${why}`));
+  }
+
   /** When so many people's pictures came with all their lines, counted from a moment on. */
   inFull(from, people, lines) {
     const full = new Set();
