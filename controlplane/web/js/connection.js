@@ -24,6 +24,8 @@ export class Connection {
   #steady = new Steady();
   #open = false;
   #timer = 0;
+  #looks = false;
+  #lookedAt = -Infinity;
   /** @type {Reading | null} */
   #reading = null;
   /** @type {{ up: Verdict, down: Verdict, pictures: Map<string, Verdict> }} */
@@ -63,7 +65,12 @@ export class Connection {
 
   async #look() {
     if (!this.#root.querySelector('#stats-panel')) return clearInterval(this.#timer); // the call is over
+    // Within a moment no picture comes, and that is no trouble.
+    if (this.#looks || performance.now() - this.#lookedAt < LOOK_MS / 2) return this.show();
+    this.#looks = true;
     const reading = await this.#conference.measure().catch(() => null);
+    this.#looks = false;
+    this.#lookedAt = performance.now();
     if (!reading) return;
     this.#reading = reading;
     const { quality, participants, me } = this.#conference;
