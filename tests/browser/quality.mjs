@@ -100,8 +100,8 @@ describe(`browsers on bad lines over ${io}`, () => {
     await watching('start', t, (seen, from, to) => {
       const found = Math.max(...seen.during(from, to).map((look) => look.estimate ?? 0));
       return { found, full: seen.inFull(from, 2, FULL), bps: seen.bps(to - 3, to), estimate: seen.estimate(to - 3, to) };
-    }, ({ bps, estimate }) => {
-      assert.ok(bps >= 700_000, `${bps} bit/s used`);
+    }, ({ bps, estimate, senders: outgoing }) => {
+      assert.ok(bps >= Math.min(700_000, ...outgoing), `${bps} bit/s used`);
       assert.ok(estimate >= 1e6, `${estimate} bit/s found`);
     });
   });
@@ -202,7 +202,8 @@ describe(`browsers on bad lines over ${io}`, () => {
       own: seen.looks.findLast(({ at }) => at < to).own,
     }), ({ before, after, bps, own }) => {
       assert.ok(bps >= 300_000, `${bps} bit/s arrive`);
-      assert.ok(after >= 0.8 * before, `${before} became ${after}`);
+      // A probe may have found more than the line has.
+      assert.ok(after >= 0.8 * Math.min(before, 6e6), `${before} became ${after}`);
       assert.equal(own, 'good', 'the line of who watches is good');
     });
   });
