@@ -40,11 +40,13 @@ describe('codecs', () => {
       await viewer.page.bringToFront();
       const decoded = () => viewer.page.evaluate(inbound);
       await until(`${FRAMES} frames decoded`, async () => ((await decoded())?.framesDecoded ?? 0) >= FRAMES, 30_000);
-      const { mimeType, framesDecoded, framesDropped, pliCount, packetsLost, packetsDiscarded = 0 } = await decoded();
+      const { mimeType, framesDecoded, framesDropped, pliCount, packetsReceived, packetsLost, packetsDiscarded = 0 } = await decoded();
       assert.equal(mimeType, codec);
       assert.ok(framesDropped <= framesDecoded / 10, `${framesDropped} of ${framesDecoded} dropped`);
       assert.ok(pliCount <= 2, `the decoder asked ${pliCount} times for a keyframe`);
-      assert.deepEqual({ packetsLost, packetsDiscarded }, { packetsLost: 0, packetsDiscarded: 0 });
+      assert.equal(packetsLost, 0);
+      // Of a packet that came late, the one that was sent again for it is discarded.
+      assert.ok(packetsDiscarded <= packetsReceived / 100, `${packetsDiscarded} of ${packetsReceived} discarded`);
       for (const { page } of [sender, viewer]) await page.close();
     });
   }
