@@ -5,7 +5,9 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::http::{Line, get};
-use crate::server::{Directory, OPERATOR, Server, free_udp_ports, output, output_of, saal, wait_for};
+use crate::server::{
+    Directory, OPERATOR, Server, free_tcp_port, free_udp_ports, output, output_of, saal, wait_for,
+};
 use crate::{PASSWORD, ROOM, text};
 
 #[test]
@@ -153,7 +155,7 @@ fn doctor(config: &std::path::Path) -> (String, Option<i32>) {
 #[test]
 fn doctor_says_what_fails_here_and_how_to_mend_it() {
     let directory = Directory::new();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", free_tcp_port())).expect("a port");
     let address = taken.local_addr().expect("it is bound");
     let organizers = directory.write("organizers.toml", "");
     let write = |more: &str| {

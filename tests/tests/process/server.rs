@@ -1,7 +1,6 @@
 //! A real server process on ports of its own, in a directory that is deleted with it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, KeyLog, RootCertStore};
+use saal_tools::ports;
 
 /// Who runs the servers of the tests: what a configuration for others than this machine has to say.
 pub(crate) const OPERATOR: &str = "operator.name = \"Example University\"\n\
@@ -260,17 +260,11 @@ impl Drop for Directory {
     }
 }
 
-fn free_tcp_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
-}
-
 /// The first of eight: a worker takes one each.
 pub(crate) fn free_udp_ports() -> u16 {
-    wait_for("eight free UDP ports", || {
-        let first = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0")).ok()?;
-        let port = first.local_addr().ok()?.port();
-        let free = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
-        (port < u16::MAX - 8 && (port + 1..port + 8).all(free)).then_some(port)
-    })
+    ports::free_udp(8).expect("eight free UDP ports")
+}
+
+pub(crate) fn free_tcp_port() -> u16 {
+    ports::free_tcp().expect("a free TCP port")
 }

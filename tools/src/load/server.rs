@@ -1,7 +1,6 @@
 //! The process that is measured: a `saal` or a `saal-floor` of our own, or somebody's by its pid.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -11,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cpu;
+use crate::ports;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -90,7 +90,8 @@ impl Drop for Process {
 /// Starts a server on loopback that knows no limit but its own speed. `set` are lines of configuration.
 pub fn spawn(binary: &Path, cores: &[usize], set: &[String]) -> Result<Spawned, String> {
     let directory = temporary_directory()?;
-    let (http, admin, media) = (free_tcp_port()?, free_tcp_port()?, free_udp_ports(cores.len().max(1))?);
+    let workers = u16::try_from(cores.len().max(1)).map_err(|error| error.to_string())?;
+    let (http, admin, media) = (ports::free_tcp()?, ports::free_tcp()?, ports::free_udp(workers)?);
     let mut lines = vec![
         format!("http.listen = \"127.0.0.1:{http}\""),
         format!("admin.listen = \"127.0.0.1:{admin}\""),
@@ -157,23 +158,4 @@ fn temporary_directory() -> Result<PathBuf, String> {
     let path = std::env::temp_dir().join(format!("saal-load-{}-{number}", std::process::id()));
     std::fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
-}
-
-fn free_tcp_port() -> Result<u16, String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    listener.and_then(|listener| listener.local_addr()).map(|at| at.port()).map_err(|error| error.to_string())
-}
-
-/// The first of `count` in a row: a worker takes one each.
-fn free_udp_ports(count: usize) -> Result<u16, String> {
-    for _ in 0..100 {
-        let first = UdpSocket::bind("0.0.0.0:0").map_err(|error| error.to_string())?;
-        let port = first.local_addr().map_err(|error| error.to_string())?.port();
-        let next = |index: usize| u16::try_from(usize::from(port) + index).ok();
-        if (1..count).all(|index| next(index).is_some_and(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok()))
-        {
-            return Ok(port);
-        }
-    }
-    Err(format!("no {count} free UDP ports in a row"))
 }
