@@ -307,6 +307,7 @@ pub(crate) const CATEGORIES: &[Category] = &[
         held_in: &[
             ("dataplane/src/sfu/history.rs", "History", &["entries", "newest", "payloads"]),
             ("dataplane/src/rooms.rs", "Shared", &["batch"]),
+            ("dataplane/src/sfu/slot/repeat.rs", "Repeat", &["sealed"]),
         ],
         switches: &[],
     },

@@ -3,18 +3,19 @@
 //! The receiver sees one continuous stream: sequence numbers, timestamps and picture ids are rewritten so that a change
 //! of source or layer looks like nothing but a keyframe.
 
+mod again;
 mod mapping;
+mod repeat;
 
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::counters::Dropped;
 use crate::egress::Egress;
-use crate::id::{Codec, ExtSeq, MediaKind, Pt, RtpTime, SeqNo, SourceKind, Ssrc};
+use crate::id::{Codec, ExtSeq, MediaKind, Pt, RtpTime, SourceKind};
 use crate::link::{Limit, Showing, SlotSpec, Wish};
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::downlink::Downlink;
-use crate::sfu::history::History;
 use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::{PaddingBudget, ResendBudget};
 use crate::sfu::slab::Key;
@@ -26,7 +27,9 @@ use crate::wire::codec;
 use crate::wire::ext::{AbsSendTime, AudioLevel, ExtensionIds};
 use crate::wire::rtcp::SenderInfo;
 use crate::wire::rtp::{Extensions, Outgoing, Prepared};
+use again::Resent;
 use mapping::{Mapping, squeeze};
+use repeat::Repeat;
 
 pub(crate) use mapping::SQUEEZE;
 
@@ -36,12 +39,6 @@ const MAPPINGS: usize = 4;
 const SWITCH_STEP_MS: u32 = 1;
 /// How long a picture may be waited for before the page hears why.
 const TELL_AFTER: Duration = Duration::from_secs(3);
-/// Packets whose last retransmission is remembered.
-const RESENT: usize = 64;
-/// A packet is not sent again within this time, nor within three quarters of a round trip, after which whoever has not got the
-/// first copy asks once more.
-const RESEND_INTERVAL: Duration = Duration::from_millis(20);
-
 /// The receiver's side of sending: the transport and the negotiated extension ids.
 #[derive(Debug)]
 pub(crate) struct Sender<'a> {
@@ -90,8 +87,7 @@ pub(crate) struct Slot {
     prepared: Option<Prepared>,
     /// Made with the first retransmission: most slots of most people never need it.
     resent: Option<Box<Resent>>,
-    /// The sound sent last, sealed, if it shall leave once more ahead of the next.
-    repeat: Vec<u8>,
+    repeat: Repeat,
 }
 
 /// Whether a slot has a part of what its receiver's line carries.
@@ -103,9 +99,6 @@ pub(crate) enum Share {
     /// There is not enough for its smallest layer.
     Paused,
 }
-
-/// The last packets sent again, and when.
-type Resent = [(ExtSeq, Option<Instant>); RESENT];
 
 /// The newest packet that left.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +145,7 @@ impl Slot {
             pt: None,
             prepared: None,
             resent: None,
-            repeat: Vec::new(),
+            repeat: Repeat::default(),
         }
     }
 
@@ -357,9 +350,7 @@ impl Slot {
         if len > to.datagram_max {
             return Err(Dropped::TooLarge);
         }
-        if !self.repeat.is_empty() {
-            self.repeat(to, egress);
-        }
+        self.repeat.send(to, egress);
         let padding = match meta.padding {
             true => 0,
             false => to.padding_for(egress, len, header_len + packet.longest - skipped + to.overhead, more),
@@ -372,7 +363,7 @@ impl Slot {
         };
         to.transport.seal_rtp(seq, self.spec.ssrc, header_len, payload, bytes)?;
         if codec == Codec::Opus && to.downlink.is_lossy(to.clock) {
-            self.repeat.extend_from_slice(bytes);
+            self.repeat.keep(bytes);
         }
         to.transport.commit(egress);
         to.downlink.on_sent(to.clock, len + padding);
@@ -396,163 +387,6 @@ impl Slot {
             });
         }
         Ok(true)
-    }
-
-    /// Sound that brings nothing earlier along leaves a second time, to a line that loses packets. It is the very same packet,
-    /// as the cipher must not see another one under its number (RFC 7714 §8.1), and replay protection throws away whichever
-    /// comes second (RFC 3711 §3.3.2).
-    fn repeat(&mut self, to: &mut Sender<'_>, egress: &mut Egress) {
-        if let Ok(place) = to.transport.reserve(egress, self.repeat.len()) {
-            place.copy_from_slice(&self.repeat);
-            to.transport.commit(egress);
-            to.downlink.on_repeated(self.repeat.len());
-        }
-        self.repeat.clear();
-    }
-
-    /// Answers a negative acknowledgement (RFC 4585 §6.2.1) with a retransmission (RFC 4588).
-    pub(crate) fn resend<'h>(
-        &mut self,
-        now: Instant,
-        lost: SeqNo,
-        history_of: impl FnOnce(Key<Source>, usize, u32) -> Option<&'h History>,
-        to: &mut Sender<'_>,
-        egress: &mut Egress,
-    ) -> Result<(), Dropped> {
-        to.resend.cap(to.downlink.estimate_bps());
-        if to.resend.is_spent() {
-            return Err(Dropped::ResendBudget);
-        }
-        let newest = self.sent.ok_or(Dropped::NotInHistory)?.seq;
-        let seq = newest.nearest(lost);
-        if seq > newest {
-            return Err(Dropped::NotInHistory);
-        }
-        // On a line that has too much to carry, nothing of a stream that is being left behind is worth its time.
-        let is_left = self.current.is_none_or(|m| m.layer != self.target || seq < m.keyframe);
-        if is_left && !to.downlink.is_open(to.clock) {
-            return Err(Dropped::ResendBudget);
-        }
-        let place = seq.0 as usize % RESENT;
-        let before = self.resent.as_ref().map(|resent| resent[place]);
-        let interval =
-            to.downlink.round_trip().map_or(RESEND_INTERVAL, |time| (time * 3 / 4).max(RESEND_INTERVAL));
-        if before.is_some_and(|(of, at)| of == seq && at.is_some_and(|at| now < at + interval)) {
-            return Err(Dropped::ResendBudget);
-        }
-        let len = self.send_again(seq, history_of, to, egress)?;
-        let resent = self.resent.get_or_insert_with(|| Box::new([(ExtSeq(u64::MAX), None); RESENT]));
-        resent[place] = (seq, Some(now));
-        to.resend.on_resent(len);
-        Ok(())
-    }
-
-    /// Whether probes can be sent into this slot: it shall show something, be it paused, and has retransmissions.
-    pub(crate) fn can_probe(&self) -> bool {
-        self.source.is_some() && self.is_probeable()
-    }
-
-    /// It has retransmissions, which probes are.
-    pub(crate) fn is_probeable(&self) -> bool {
-        self.rtx().is_some()
-    }
-
-    /// SSRC, payload type and time of what is sent again.
-    fn rtx(&self) -> Option<(Ssrc, Pt, RtpTime)> {
-        let (ssrc, pt) = match self.sent {
-            Some(sent) => self.rtx_for(sent.codec)?,
-            None => (self.spec.rtx_ssrc?, self.spec.codecs.iter().find_map(|codec| codec.rtx_pt)?),
-        };
-        Some((ssrc, pt, self.sent.map_or(RtpTime(0), |sent| sent.timestamp)))
-    }
-
-    /// Sends a packet of a probe and returns its size: the `nth` last packet once more, which repairs it should it have got
-    /// lost, or nothing but padding under the retransmissions' SSRC, which receivers count and throw away.
-    pub(crate) fn probe<'h>(
-        &mut self,
-        nth: u64,
-        history_of: impl FnOnce(Key<Source>, usize, u32) -> Option<&'h History>,
-        to: &mut Sender<'_>,
-        egress: &mut Egress,
-    ) -> Result<usize, Dropped> {
-        let again = self.sent.and_then(|sent| sent.seq.0.checked_sub(nth)).map(ExtSeq);
-        match again.map(|seq| self.send_again(seq, history_of, to, egress)) {
-            Some(Ok(len)) => Ok(len),
-            Some(Err(Dropped::NotInHistory)) | None => self.send_padding(to, egress),
-            Some(Err(reason)) => Err(reason),
-        }
-    }
-
-    /// A retransmission of nothing.
-    fn send_padding(&mut self, to: &mut Sender<'_>, egress: &mut Egress) -> Result<usize, Dropped> {
-        let (ssrc, pt, timestamp) = self.rtx().ok_or(Dropped::CodecNotReceivable)?;
-        let mut extensions = Extensions::new();
-        self.push_extensions(&mut extensions, to);
-        let seq = self.rtx_seq;
-        let out = Outgoing { marker: false, padding: true, pt, seq: seq.seq(), timestamp, ssrc };
-        let header_len = out.len(&extensions);
-        let len = header_len + PADDING_MAX + to.overhead;
-        let bytes = to.transport.reserve(egress, len)?;
-        out.write(&extensions, bytes);
-        to.transport.seal_rtp(seq, ssrc, header_len, &[], bytes)?;
-        to.transport.commit(egress);
-        to.downlink.on_sent(to.clock, len);
-        self.rtx_seq = ExtSeq(seq.0 + 1);
-        Ok(len)
-    }
-
-    /// Sends a packet of this slot as a retransmission and returns its size.
-    fn send_again<'h>(
-        &mut self,
-        seq: ExtSeq,
-        history_of: impl FnOnce(Key<Source>, usize, u32) -> Option<&'h History>,
-        to: &mut Sender<'_>,
-        egress: &mut Egress,
-    ) -> Result<usize, Dropped> {
-        let mapping = *self
-            .current
-            .iter()
-            .chain(self.past.iter().flatten())
-            .find(|m| m.out_start <= seq)
-            .ok_or(Dropped::NotInHistory)?;
-        let history =
-            history_of(mapping.source, mapping.layer, mapping.epoch).ok_or(Dropped::NotInHistory)?;
-        let number = ExtSeq(mapping.in_start.0 + (seq.0 - mapping.out_start.0));
-        let in_seq = history.at(mapping.tempo, number).ok_or(Dropped::NotInHistory)?;
-        let (entry, payload) = history.find(in_seq).ok_or(Dropped::NotInHistory)?;
-        let (ssrc, pt) = self.rtx_for(entry.codec).ok_or(Dropped::CodecNotReceivable)?;
-
-        let mut extensions = Extensions::new();
-        self.push_extensions(&mut extensions, to);
-        if let (Some(id), Some(descriptor)) =
-            (to.extensions.dependency_descriptor, history.descriptor(in_seq))
-        {
-            push_dependency_descriptor(&mut extensions, id, descriptor, mapping.frame_number);
-        }
-        let out = Outgoing {
-            marker: entry.marker,
-            padding: entry.padding,
-            pt,
-            seq: self.rtx_seq.seq(),
-            timestamp: mapping.time(entry.timestamp),
-            ssrc,
-        };
-        let header_len = out.len(&extensions);
-        let len = header_len + 2 + payload.len() + to.overhead;
-        if len > to.datagram_max {
-            return Err(Dropped::TooLarge);
-        }
-        let bytes = to.transport.reserve(egress, len)?;
-        out.write(&extensions, bytes);
-        bytes[header_len..header_len + 2].copy_from_slice(&seq.seq().0.to_be_bytes());
-        let body = &mut bytes[header_len + 2..header_len + 2 + payload.len()];
-        body.copy_from_slice(payload);
-        mapping.patch(body, &entry.mark, &entry.numbers);
-        to.transport.seal_rtp_in_place(self.rtx_seq, ssrc, header_len, bytes)?;
-        to.transport.commit(egress);
-        to.downlink.on_sent(to.clock, len);
-        self.rtx_seq = ExtSeq(self.rtx_seq.0 + 1);
-        Ok(len)
     }
 
     /// What a sender report about this slot says at `now` (RFC 3550 §6.4.1). `capture_now` gives, for the encoding
@@ -625,11 +459,6 @@ impl Slot {
         self.spec.codecs.iter().find(|c| c.codec == codec).map(|c| c.pt)
     }
 
-    fn rtx_for(&self, codec: Codec) -> Option<(Ssrc, Pt)> {
-        let pt = self.spec.codecs.iter().find(|c| c.codec == codec)?.rtx_pt?;
-        Some((self.spec.rtx_ssrc?, pt))
-    }
-
     /// Begins a mapping at `packet` that continues what the receiver has seen.
     fn switch(&mut self, packet: &Item<'_>) -> Mapping {
         let meta = packet.meta;
@@ -697,7 +526,7 @@ impl Slot {
     }
 
     fn retire(&mut self) {
-        self.repeat.clear();
+        self.repeat.forget();
         if let Some(mapping) = self.current.take() {
             self.past.rotate_right(1);
             self.past[0] = Some(mapping);

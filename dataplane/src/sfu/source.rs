@@ -145,8 +145,8 @@ impl Source {
         ladder
     }
 
-    /// Somebody whose line carries `estimate_bps` draws it so high, and shall get the layer `chosen`. Returns the bits a second of the layer that they would
-    /// see if all were sent.
+    /// Somebody whose line carries `estimate_bps` draws it so high, and shall get the layer `chosen`. Returns the bits a
+    /// second of the layer that they would see if all were sent.
     pub(crate) fn on_wish(&mut self, height: u16, estimate_bps: Option<u64>, chosen: usize) -> u64 {
         let fits = |layer: usize| self.height_of(layer) <= height;
         let wished = (0..self.layers.len()).rfind(|layer| fits(*layer)).unwrap_or(0);

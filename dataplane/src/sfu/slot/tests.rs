@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::*;
 use crate::config::Limits;
-use crate::id::{MediaKind, Mid, Path};
+use crate::id::{MediaKind, Mid, Path, SeqNo, Ssrc};
 use crate::link::CodecPt;
 use crate::sfu::batch::Meta;
-use crate::sfu::history::Entry;
+use crate::sfu::history::{Entry, History};
 use crate::sfu::ice::IceCredentials;
 use crate::sfu::slab::Slab;
 use crate::sfu::srtp::{Inbound, Outbound, Profile};
@@ -301,7 +301,7 @@ fn a_nack_is_answered_as_the_receiver_first_saw_the_packet_even_from_before_a_sw
     assert_eq!((again.ssrc, again.pt), (1001, 97));
     assert_eq!(Seen { ssrc: 1000, pt: 96, ..again }, first);
     assert_eq!(rig.resend(now, first.seq, &history, 1), Err(Dropped::ResendBudget));
-    let later = now + RESEND_INTERVAL;
+    let later = now + again::RESEND_INTERVAL;
     assert_eq!(rig.resend(later, first.seq, &history, 2), Err(Dropped::NotInHistory));
     assert!(rig.resend(later, first.seq, &history, 1).unwrap().is_some());
 }
