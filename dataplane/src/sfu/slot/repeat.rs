@@ -51,3 +51,15 @@ impl fmt::Debug for Repeat {
         f.debug_struct("Repeat").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_never_printed() {
+        let mut repeat = Repeat::default();
+        repeat.keep(&[1, 2, 3]);
+        assert_eq!(format!("{repeat:?}"), "Repeat { .. }");
+    }
+}
