@@ -25,10 +25,13 @@ function randomBytes(seed) {
   };
 }
 
-/** A wall of coarse and fine structure that sways behind the grain of a sensor, and ends where it began. */
+/** Somebody who sways in front of a wall, behind the grain of a sensor, and ends where they began. */
 function writeCamera(path, { width, height, fps, frames }) {
   const sway = 48;
-  const wall = structure(width + 2 * sway, height);
+  const wall = structure(width, height, 1);
+  const coat = structure(width + 2 * sway, height, 2);
+  // As wide as a third of the picture, and up to nine tenths of its height.
+  const halfWidths = Array.from({ length: height }, (_, y) => Math.trunc(width / 6 * Math.sqrt(Math.max(0, 1 - ((height - y) / (0.9 * height)) ** 2))));
   const random = randomBytes(4711);
   const grain = Int8Array.from({ length: 1 << 16 }, () => (random() + random() - 255) >> 6);
   const file = openSync(path, 'w');
@@ -36,11 +39,15 @@ function writeCamera(path, { width, height, fps, frames }) {
   const luma = Buffer.alloc(width * height);
   const chroma = Buffer.alloc(width * height / 2, 128);
   for (let frame = 0; frame < frames; frame++) {
-    const left = sway + Math.round(sway * Math.sin(frame / frames * 2 * Math.PI));
+    const offset = Math.round(sway * Math.sin(frame / frames * 2 * Math.PI));
+    const middle = (width >> 1) + offset;
     const shift = (frame * 7919) & 0xffff;
     for (let y = 0, at = 0; y < height; y++) {
-      const row = y * (width + 2 * sway) + left;
-      for (let x = 0; x < width; x++, at++) luma[at] = wall[row + x] + grain[(at * 31 + shift) & 0xffff];
+      const coatRow = y * (width + 2 * sway) + sway - offset;
+      for (let x = 0; x < width; x++, at++) {
+        const value = Math.abs(x - middle) < halfWidths[y] ? coat[coatRow + x] : wall[at];
+        luma[at] = value + grain[(at * 31 + shift) & 0xffff];
+      }
     }
     writeSync(file, 'FRAME\n');
     writeSync(file, luma);
@@ -50,11 +57,11 @@ function writeCamera(path, { width, height, fps, frames }) {
 }
 
 /** Noise at three sizes, smooth between its points. */
-function structure(width, height) {
+function structure(width, height, seed) {
   const out = new Uint8Array(width * height);
   const sizes = [[64, 0.5], [16, 0.3], [5, 0.2]].map(([size, share]) => {
     const columns = Math.ceil(width / size) + 2;
-    const random = randomBytes(size);
+    const random = randomBytes(seed << 8 | size);
     return { size, share, columns, points: Uint8Array.from({ length: columns * (Math.ceil(height / size) + 2) }, random) };
   });
   for (let y = 0; y < height; y++) {

@@ -81,16 +81,17 @@ describe('fewer pictures', () => {
   }
 });
 
-/** What a page counted between two moments, and its pictures until one is smaller than the camera's. */
+/** What a page counted between two moments, how many of its pictures had all lines, and how often most of these changed. */
 function during({ looks, frames }, [from, to]) {
   const within = looks.filter(({ at }) => at >= from && at <= to);
   const [first, last] = [within.at(0), within.at(-1)];
   const passed = (key) => last[key] - first[key];
   const perSecond = (key) => round(passed(key) / passed('at'));
   const shown = frames.filter(({ at }) => at >= from && at <= to);
-  const smaller = shown.findIndex(({ height }) => height !== CAMERA.height);
-  const large = smaller < 0 ? shown : shown.slice(0, smaller);
-  const whole = { pictures: large.length, perSecond: round((large.length - 1) / (large.at(-1)?.at - large.at(0)?.at)) };
+  const isWhole = (frame) => frame?.height === CAMERA.height;
+  const stood = shown.flatMap((frame, i) => (isWhole(frame) && isWhole(shown[i + 1]) ? [shown[i + 1].at - frame.at] : [])).toSorted((one, other) => one - other);
+  // The one in the middle: while a smaller layer is waited for there are fewer still, and a machine that stops makes a long one.
+  const whole = { pictures: shown.filter(isWhole).length, perSecond: round(1 / stood[stood.length >> 1]) };
   return { decoded: perSecond('decoded'), dropped: perSecond('dropped'), plis: passed('plis'), freezes: passed('freezes'), bps: round(8 * passed('bytes') / passed('at')), estimate: last.estimate, whole };
 }
 

@@ -45,6 +45,11 @@ const LOSSY: f64 = 0.01;
 /// And remains one for so long: losses come in bursts, and sound that leaves twice hides those that there are.
 const LOSSY_FOR: Duration = Duration::from_secs(30);
 
+/// What the past of a layer may take of a line: of one that has shown an end what it carries in 0.4 s, a keyframe of a small
+/// layer and what came within a moment. Any other home line takes as much as the most within a tenth of a second.
+const PAST_US_MAX: u64 = 400_000;
+const PAST_BYTES_MAX: u64 = 48 * 1024;
+
 /// Arrivals that one receiver may tell of in a second, and at once: some five times the packets of 20 Mbit/s. A few bytes can
 /// speak of thousands.
 const STATUSES_PER_S: u64 = 10_000;
@@ -163,6 +168,17 @@ impl Downlink {
     /// A queue, losses or the receiver have told what the line carries; before, the estimate is what to begin with.
     pub(crate) fn has_end(&self) -> bool {
         self.downstream.limit().or(self.remb_bps).is_some()
+    }
+
+    /// What may leave is bounded: the line has shown an end.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.downstream.limit().is_some()
+    }
+
+    /// Bytes of a layer's past that may be sent to somebody who begins with it.
+    pub(crate) fn past_bytes_max(&self) -> usize {
+        let bytes = |bps: u64| bps.saturating_mul(PAST_US_MAX) / 8_000_000;
+        self.downstream.limit().map_or(PAST_BYTES_MAX, |limit| bytes(limit).min(PAST_BYTES_MAX)) as usize
     }
 
     /// What the receiver should be able to get: as much is looked for on the line.

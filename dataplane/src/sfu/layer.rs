@@ -19,11 +19,9 @@ const NACK_INTERVAL: Duration = Duration::from_millis(100);
 const NACK_INTERVAL_MIN: Duration = Duration::from_millis(30);
 const NACK_INTERVAL_MAX: Duration = Duration::from_millis(400);
 const NACK_TRIES: u8 = 6;
-/// What a newcomer is sent of the past: a little more than the time between two keyframe requests, of a small layer. A home
-/// line takes so much within a tenth of a second.
+/// What is sent of the past: a little more than the time between two keyframe requests, of a small layer.
 const OPENING_AGE_MAX: Duration = Duration::from_millis(2500);
 const OPENING_PACKETS_MAX: u64 = 128;
-const OPENING_BYTES_MAX: usize = 48 * 1024;
 /// A video layer without packets for this long counts as switched off by its sender.
 const SILENT: Duration = Duration::from_millis(1500);
 /// A layer that was switched off must be back for this long before receivers move to it: at the edge of its bandwidth a
@@ -311,9 +309,9 @@ impl Layer {
         self.last_keyframe.map_or(0, |keyframe| keyframe.bytes)
     }
 
-    /// The packets from the last keyframe to `until`, for somebody who begins to look; `None` unless the history holds every
-    /// one of them, and they are few and new.
-    pub(crate) fn opening(&self, now: Instant, until: ExtSeq) -> Option<Range<u64>> {
+    /// The packets from the last keyframe to `until`, for somebody who begins with this layer; `None` unless the history holds
+    /// every one of them, and they are few and new. Of the bytes those count that later pictures need.
+    pub(crate) fn opening(&self, now: Instant, until: ExtSeq, bytes_max: usize) -> Option<Range<u64>> {
         let keyframe = self.last_keyframe.filter(|keyframe| now < keyframe.at + OPENING_AGE_MAX)?;
         let past = keyframe.seq.0..until.0;
         if past.is_empty() || past.end - past.start > OPENING_PACKETS_MAX {
@@ -321,15 +319,21 @@ impl Layer {
         }
         let mut bytes = 0;
         for seq in past.clone() {
-            bytes += self.history.find(ExtSeq(seq))?.1.len();
+            let (entry, payload) = self.history.find(ExtSeq(seq))?;
+            bytes += if entry.numbers.least == Tempo::Base { payload.len() } else { 0 };
         }
-        (bytes <= OPENING_BYTES_MAX).then_some(past)
+        (bytes <= bytes_max).then_some(past)
     }
 
-    /// Whether somebody who begins to look needs no other keyframe.
-    pub(crate) fn has_opening(&self, now: Instant) -> bool {
+    /// Whether somebody who begins with it needs no other keyframe.
+    pub(crate) fn has_opening(&self, now: Instant, bytes_max: usize) -> bool {
         let newest = self.reception.as_ref().map(|reception| reception.highest);
-        newest.is_some_and(|newest| self.opening(now, ExtSeq(newest.0 + 1)).is_some())
+        newest.is_some_and(|newest| self.opening(now, ExtSeq(newest.0 + 1), bytes_max).is_some())
+    }
+
+    /// The packet with the highest number, if it is kept.
+    pub(crate) fn newest(&self) -> Option<&Entry> {
+        Some(self.history.find(self.reception.as_ref()?.highest)?.0)
     }
 
     /// What has been sent so far is shown to nobody who comes later, and nobody who lost some of it gets it again.

@@ -5,7 +5,8 @@
 //!  sound, retransmissions ───────────────────────────> train     charged, never held
 //!  video ──── within the budget ─────────────────────> train
 //!        └─── else: held, the most important slot first ─> train, every 5 ms, as the budget allows
-//!                    └ longer than 200 ms: the slot's packets are dropped, and it goes on at a keyframe
+//!                    ├ longer than 200 ms: pictures that no other needs are left out, where there are such
+//!                    └ longer than 600 ms: the slot's packets are dropped, and it goes on at a keyframe
 //! ```
 //!
 //! A line that has shown no end has no budget to keep, and nothing of this costs it more than a comparison. What is held
@@ -14,7 +15,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::id::{ExtSeq, SlotIndex};
+use crate::id::{ExtSeq, RtpTime, SlotIndex};
 use crate::sfu::slab::Key;
 use crate::sfu::source::Source;
 
@@ -27,10 +28,11 @@ const BURST_US: u64 = 60_000;
 const BURST_BYTES_MIN: i64 = 2400;
 /// A longer pause earns no more; the burst is full by then.
 const PAUSE_US_MAX: u64 = 1_000_000;
-/// How long video may be held: with the line's own queue it is still in time.
-const HELD_MAX: Duration = Duration::from_millis(200);
-/// The same behind a keyframe that has not left: giving it up would cost another one.
-const KEYFRAME_HELD_MAX: Duration = Duration::from_millis(600);
+/// How long video may be held before pictures are left out: with the line's own queue it is still in time.
+const LATE: Duration = Duration::from_millis(200);
+/// And before it is given up, which costs a keyframe, and a picture that stands still until it comes. What a line held when it
+/// became narrow has left it by then, and a keyframe with it.
+const HELD_MAX: Duration = Duration::from_millis(600);
 /// Packets held for one receiver: 200 ms of 15 Mbit/s.
 const PACKETS_MAX: usize = 256;
 /// How often held packets are looked at; trains of a narrow line are not longer.
@@ -43,6 +45,7 @@ pub(crate) struct Pacer {
     /// Bytes that may leave now; what may not be held makes it negative.
     budget: i64,
     filled_us: u64,
+    is_late: bool,
     held: VecDeque<Held>,
 }
 
@@ -56,9 +59,9 @@ pub(crate) struct Held {
     pub(crate) layer: usize,
     pub(crate) epoch: u32,
     pub(crate) seq: ExtSeq,
-    /// A keyframe begins with it.
-    pub(crate) keyframe: bool,
     pub(crate) captured: Duration,
+    /// Of the past that somebody begins with: the present, towards which it is squeezed.
+    pub(crate) present: Option<RtpTime>,
     /// When it came.
     pub(crate) since: Duration,
 }
@@ -68,6 +71,7 @@ impl Pacer {
     pub(crate) fn refill(&mut self, now_us: u64, limit_bps: Option<u64>) {
         let passed_us = now_us.saturating_sub(self.filled_us).min(PAUSE_US_MAX);
         self.filled_us = now_us;
+        self.is_late = self.older_than(LATE, Duration::from_micros(now_us)).is_some();
         self.limit_bps = limit_bps.unwrap_or(0);
         if self.limit_bps == 0 {
             self.budget = 0;
@@ -118,15 +122,21 @@ impl Pacer {
 
     /// A slot whose oldest packet has waited for too long.
     pub(crate) fn overdue(&self, now: Duration) -> Option<SlotIndex> {
-        let age = |held: &Held| now.saturating_sub(held.since);
-        let is_late = |held: &&Held| {
-            // The first of its slot: where a keyframe is held, everything behind it waits with it.
-            let first = self.held.iter().find(|first| first.slot == held.slot);
-            let starts = first.is_some_and(|first| first.keyframe);
-            age(held) > if starts { KEYFRAME_HELD_MAX } else { HELD_MAX }
-        };
-        // Within a slot the oldest comes first.
-        self.held.iter().filter(|held| age(held) > HELD_MAX).find(is_late).map(|held| held.slot)
+        self.older_than(HELD_MAX, now)
+    }
+
+    /// When it was filled last, something had waited for so long that not every picture can leave.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late
+    }
+
+    /// The past of this layer, with which the slot begins, has not left.
+    pub(crate) fn opens(&self, slot: SlotIndex, layer: usize) -> bool {
+        self.held.iter().any(|held| held.slot == slot && held.layer == layer && held.present.is_some())
+    }
+
+    fn older_than(&self, age: Duration, now: Duration) -> Option<SlotIndex> {
+        self.held.iter().find(|held| now.saturating_sub(held.since) > age).map(|held| held.slot)
     }
 
     /// Drops what is held for a slot. Returns how many packets that were.
@@ -159,8 +169,8 @@ mod tests {
             layer: 0,
             epoch: 1,
             seq: ExtSeq(seq),
-            keyframe: false,
             captured: Duration::ZERO,
+            present: None,
             since: Duration::from_millis(since_ms),
         }
     }
@@ -208,21 +218,23 @@ mod tests {
         pacer.hold(held(source, 1, 5, 10, 0));
         pacer.hold(held(source, 1, 5, 11, 150));
         pacer.hold(held(source, 2, 1, 20, 100));
-        assert_eq!(pacer.overdue(Duration::from_millis(200)), None);
-        assert_eq!(pacer.overdue(Duration::from_millis(201)), Some(SlotIndex(1)));
+        let ms = Duration::from_millis;
+        assert_eq!(pacer.overdue(ms(600)), None);
+        assert_eq!(pacer.overdue(ms(601)), Some(SlotIndex(1)));
         assert_eq!(pacer.give_up(SlotIndex(1)), 2);
-        assert_eq!(pacer.overdue(Duration::from_millis(201)), None);
+        assert_eq!(pacer.overdue(ms(601)), None);
         assert!(pacer.holds(SlotIndex(2)) && !pacer.holds(SlotIndex(1)));
     }
 
     #[test]
-    fn a_keyframe_that_has_not_left_is_waited_for_longer() {
-        let source = Key::of_nothing();
+    fn what_waits_for_long_is_late_before_it_is_given_up() {
         let mut pacer = Pacer::default();
-        pacer.hold(Held { keyframe: true, ..held(source, 1, 5, 10, 0) });
-        pacer.hold(held(source, 1, 5, 11, 0));
-        assert_eq!(pacer.overdue(Duration::from_millis(600)), None);
-        assert_eq!(pacer.overdue(Duration::from_millis(601)), Some(SlotIndex(1)));
+        pacer.hold(held(Key::of_nothing(), 1, 5, 10, 1_000));
+        let mut is_late = |ms: u64| {
+            pacer.refill(ms * 1_000, Some(100_000));
+            pacer.is_late()
+        };
+        assert!(!is_late(1_200) && is_late(1_201));
     }
 
     #[test]

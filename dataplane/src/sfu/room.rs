@@ -39,6 +39,8 @@ const IDLE_TICK: Duration = Duration::from_millis(100);
 const WALK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often layers are chosen anew and speakers listed.
 const CHOICE_INTERVAL: Duration = Duration::from_millis(200);
+/// The same when an estimate has fallen: whatever is too much shall not wait.
+const CHOICE_INTERVAL_MIN: Duration = Duration::from_millis(60);
 
 /// What one turn of the worker lends to the rooms.
 #[derive(Debug)]
@@ -73,6 +75,8 @@ pub(crate) struct Room {
     ticked: Instant,
     walked: Option<Instant>,
     chosen: Option<Instant>,
+    /// An estimate has fallen since.
+    hurries: bool,
     /// Media came since the last tick.
     busy: bool,
     /// Whose packets are held or whose line is being probed, and when they were looked at last.
@@ -93,6 +97,7 @@ impl Room {
             ticked: now,
             walked: None,
             chosen: None,
+            hurries: false,
             busy: false,
             paced: Vec::new(),
             paced_at: now,
@@ -245,8 +250,10 @@ impl Room {
         }
         self.ticked = turn.now;
         self.busy = false;
-        if self.chosen.is_none_or(|at| turn.now >= at + CHOICE_INTERVAL) {
+        let interval = if self.hurries { CHOICE_INTERVAL_MIN } else { CHOICE_INTERVAL };
+        if self.chosen.is_none_or(|at| turn.now >= at + interval) {
             self.chosen = Some(turn.now);
+            self.hurries = false;
             self.choose_layers(turn);
             if let Some(speakers) = self.speakers.next_listed(turn.now) {
                 turn.events.push_back(Event::Speakers { room: self.id, speakers });

@@ -227,14 +227,24 @@ impl Slot {
         }
     }
 
-    /// Whether the past of what it shall show may be sent: the receiver has nothing to look at yet.
-    pub(crate) fn begins(&self) -> bool {
-        let is_video = self.spec.kind == MediaKind::Video;
-        is_video && self.begins && self.current.is_none() && self.share != Share::Paused
+    /// Whether what it forwards is not what it shall.
+    pub(crate) fn waits(&self) -> bool {
+        self.layer() != Some(self.target)
+    }
+
+    /// Whether the past of a layer may be sent instead of waiting for its next keyframe: the receiver has nothing to look at yet,
+    /// or shall have this smaller layer.
+    pub(crate) fn may_open(&self, layer: usize) -> bool {
+        let is_shown = self.spec.kind == MediaKind::Video && self.share != Share::Paused;
+        is_shown
+            && match &self.current {
+                Some(mapping) => layer == self.target && layer < mapping.layer,
+                None => self.begins && layer <= self.target,
+            }
     }
 
     /// As [`Slot::forward`], of a layer up to the one that the slot shall show, with timestamps that are squeezed towards
-    /// `present`.
+    /// `present`, and without pictures that no other needs.
     pub(crate) fn forward_past(
         &mut self,
         packet: &mut Item<'_>,
@@ -242,24 +252,26 @@ impl Slot {
         to: &mut Sender<'_>,
         egress: &mut Egress,
     ) -> Result<bool, Dropped> {
-        let target = std::mem::replace(&mut self.target, packet.meta.layer);
+        let (target, tempo) = (self.target, self.tempo);
+        (self.target, self.tempo) = (packet.meta.layer, Tempo::Base);
         self.squeezed_until = Some(present);
         let forwarded = self.forward(packet, true, to, egress);
         self.squeezed_until = None;
-        self.target = target;
+        (self.target, self.tempo) = (target, tempo);
         forwarded
     }
 
-    /// How urgently the target's keyframe is needed, if it is; `opens` says whether a layer's past may be shown to who begins
-    /// to look.
+    /// How urgently the target's keyframe is needed, if it is; `opens` says whether a layer's past could be shown instead.
     pub(crate) fn needs_keyframe(&self, source: &Source, opens: impl Fn(&Layer) -> bool) -> Option<Urgency> {
         let sees_something = match self.current {
             Some(m) if m.epoch != source.layers[m.layer].epoch => false,
             Some(m) if m.layer == self.target => return None,
+            _ if self.may_open(self.target) && opens(&source.layers[self.target]) => return None,
             Some(m) => m.layer < self.target,
-            None if !self.begins() => false,
-            None if opens(&source.layers[self.target]) => return None,
-            None => source.layers[..self.target].iter().any(opens),
+            None => source.layers[..self.target]
+                .iter()
+                .zip(0..)
+                .any(|(layer, at)| self.may_open(at) && opens(layer)),
         };
         Some(if sees_something { Urgency::Soon } else { Urgency::Now })
     }
@@ -495,10 +507,11 @@ impl Slot {
         mapping
     }
 
-    /// How much of what a mapping forwards shall be forwarded. What is only waiting for the keyframe of a smaller layer is
-    /// more than a narrow line carries.
+    /// How much of what a mapping forwards shall be forwarded: on a line where packets wait for long, what has to be, and the
+    /// same of what is only waiting for the keyframe of a smaller layer, since it is more than a narrow line carries.
     fn tempo_of(&self, mapping: &Mapping, downlink: &Downlink) -> Tempo {
         match mapping.layer.cmp(&self.target) {
+            Ordering::Equal if downlink.pacer.is_late() => Tempo::Base,
             Ordering::Equal => self.tempo,
             Ordering::Greater if !downlink.pacer.is_free() => Tempo::Base,
             Ordering::Greater | Ordering::Less => Tempo::Full,

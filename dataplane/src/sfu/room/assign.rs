@@ -8,7 +8,7 @@ use crate::link::{Event, Limit, Showing, Wish};
 use crate::sfu::allocation::{self, Demand, Worth};
 use crate::sfu::layer::Layer;
 use crate::sfu::participant::Participant;
-use crate::sfu::room::{Room, Turn};
+use crate::sfu::room::{Room, Turn, opening, pacing};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::slot::{Share, Slot};
 use crate::sfu::source::{Larger, Source};
@@ -121,9 +121,9 @@ impl Room {
     pub(super) fn choose_layers(&mut self, turn: &mut Turn<'_>) {
         let (now, clock, relief) = (turn.now, turn.clock(), turn.relief);
         let events = &mut *turn.events;
-        let Room { id: room, participants, sources, speakers, demands, .. } = self;
+        let Room { id: room, participants, sources, speakers, demands, paced, .. } = self;
         let count = participants.len();
-        for (place, (_, participant)) in participants.iter_mut().enumerate() {
+        for (place, (key, participant)) in participants.iter_mut().enumerate() {
             let estimate_bps = participant.estimate_bps();
             let wished_bps = demand(participant, estimate_bps, now, sources, speakers, demands);
             let audio_bps = participant.audio_bps(clock, sources);
@@ -134,6 +134,7 @@ impl Room {
             let line_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps).max(least_bps));
             let core_bps = relief.bound_bps(all_bps, first_bps, place, count);
             let budget_bps = line_bps.into_iter().chain(core_bps).min();
+            let past_bytes = participant.downlink.past_bytes_max();
             let scarce = if budget_bps == line_bps { Limit::Line } else { Limit::Core };
             allocation::divide(now, budget_bps, demands, &mut participant.patience);
             for demand in &*demands {
@@ -150,7 +151,16 @@ impl Room {
                             Larger::Unasked => Some(Limit::Line),
                             Larger::Coming => slot.limit,
                         };
-                        let opens = |layer: &Layer| relief.is_whole() && layer.has_opening(now);
+                        let (index, downlink) = (SlotIndex(demand.slot as u16), &mut participant.downlink);
+                        let held = opening::hold((index, slot), source, now, clock, relief, downlink);
+                        if held > 0 {
+                            turn.counters.held += held;
+                            pacing::pace(paced, key);
+                        }
+                        let is_held = downlink.pacer.opens(index, slot.target);
+                        let opens = |layer: &Layer| {
+                            is_held || (relief.is_whole() && layer.has_opening(now, past_bytes))
+                        };
                         if let Some(urgency) = slot.needs_keyframe(source, opens) {
                             source.layers[slot.target].keyframe.want(urgency);
                         }

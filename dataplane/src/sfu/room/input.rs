@@ -2,7 +2,6 @@
 //! shows it.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use crate::config::Limits;
 use crate::counters::{Counters, Dropped};
@@ -24,8 +23,6 @@ use crate::wire::rtp::Header;
 
 /// Trains sealed before they are handed to the kernel: so many of ten packets stay in a core's own cache until it reads them.
 const TRAINS_WAITING_MAX: usize = 16;
-/// When an estimate has fallen, layers are chosen anew after so much of the usual interval.
-const CHOICE_INTERVAL_MIN: Duration = Duration::from_millis(60);
 /// Retransmissions and keyframes that one datagram may ask for.
 const REQUESTS_PER_DATAGRAM_MAX: usize = 256;
 
@@ -223,9 +220,10 @@ impl Room {
             let group = turn.batch.group(leg.group);
             let Some(slot) = slots.get_mut(usize::from(leg.slot.0)) else { continue };
             let mut forwarded = false;
-            if slot.begins()
-                && let Some(source) = self.sources.find(group.source)
+            if slot.waits()
                 && let Some((live, until)) = turn.batch.beginning(&group)
+                && slot.may_open(live.layer)
+                && let Some(source) = self.sources.find(group.source)
             {
                 opening::open(slot, group.source, source, &live, until, &mut sender, turn);
             }
@@ -254,7 +252,7 @@ impl Room {
         }
         turn.counters.padding_bytes += sender.padding.take_spent();
         if holds {
-            self.pace(legs[0].participant);
+            pacing::pace(&mut self.paced, legs[0].participant);
         }
     }
 
@@ -275,10 +273,7 @@ impl Room {
 
     fn on_transport_feedback(&mut self, key: Key<Participant>, body: &[u8], turn: &Turn<'_>) {
         let Some(participant) = self.participants.find_mut(key) else { return };
-        if participant.downlink.on_feedback(turn.clock(), body) {
-            // Whatever is too much shall not wait for the next choice.
-            self.chosen = self.chosen.filter(|at| turn.now < *at + CHOICE_INTERVAL_MIN);
-        }
+        self.hurries |= participant.downlink.on_feedback(turn.clock(), body);
     }
 
     fn on_reception_reports(&mut self, key: Key<Participant>, reports: ReportBlocks<'_>, turn: &Turn<'_>) {

@@ -52,8 +52,8 @@ pub(super) fn hold(
         layer: meta.layer,
         epoch: meta.epoch,
         seq: meta.seq,
-        keyframe: meta.mark.keyframe,
         captured: meta.captured,
+        present: None,
         since: to.clock,
     };
     if !to.downlink.pacer.hold(held) {
@@ -64,14 +64,14 @@ pub(super) fn hold(
     Some(true)
 }
 
-impl Room {
-    /// Packets of this participant are held, or its line is being probed.
-    pub(super) fn pace(&mut self, key: Key<Participant>) {
-        if !self.paced.contains(&key) {
-            self.paced.push(key);
-        }
+/// Packets of this participant are held, or its line is being probed.
+pub(super) fn pace(paced: &mut Vec<Key<Participant>>, key: Key<Participant>) {
+    if !paced.contains(&key) {
+        paced.push(key);
     }
+}
 
+impl Room {
     /// Sends of what is held and what probes need as much as is due.
     pub(super) fn send_paced(&mut self, turn: &mut Turn<'_>) {
         if self.paced.is_empty() || turn.now < self.paced_at + pacer::INTERVAL {
@@ -92,8 +92,8 @@ impl Room {
             participant.downlink.on_moves(participant.transport.moves());
             let connected = participant.connected;
             participant.downlink.on_tick(clock, || connected && slots.iter().any(Slot::can_probe));
-            if participant.downlink.is_probing() && !paced.contains(&key) {
-                paced.push(key);
+            if participant.downlink.is_probing() {
+                pace(paced, key);
             }
         }
     }
@@ -149,7 +149,10 @@ fn send_held(
 ) -> Result<bool, Dropped> {
     let layer = source.layers.get(held.layer).filter(|layer| layer.epoch == held.epoch);
     let layer = layer.ok_or(Dropped::NotInHistory)?;
-    let forward = |packet: &mut Item<'_>| slot.forward(packet, false, to, turn.egress);
+    let forward = |packet: &mut Item<'_>| match held.present {
+        Some(present) => slot.forward_past(packet, present, to, turn.egress),
+        None => slot.forward(packet, false, to, turn.egress),
+    };
     with_kept(held.source, layer, held.layer, held.seq, held.captured, forward)
 }
 

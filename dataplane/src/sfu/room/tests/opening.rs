@@ -116,3 +116,40 @@ fn a_larger_layer_is_not_waited_for_while_a_smaller_one_can_be_seen_at_once() {
     rig.rtp(0, Sent { seq: 7, keyframe: false, ..low }).unwrap();
     assert_eq!(rig.seen(), [0], "the larger one has taken its place");
 }
+
+/// Somebody sees the larger of two layers, and then the line is found to carry the smaller one only.
+#[test]
+fn whoever_falls_to_a_smaller_layer_gets_its_past_at_the_pace_of_the_line() {
+    let mut rig = Rig::new(2);
+    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
+    rig.negotiate(1, Vec::new(), slots(MediaKind::Video, VP8, 1));
+    rig.switch_on(0, SourceKind::Camera);
+    rig.looks();
+    for seq in 1..=30 {
+        let low = Sent { seq, rid: b"l", keyframe: seq == 1 || seq == 11, marker: true, ..CAMERA };
+        rig.arrive(0, low, 200).unwrap();
+        rig.arrive(0, Sent { rid: b"h", ssrc: 2, ..low }, 1000).unwrap();
+        rig.fan_out();
+        rig.tick(Duration::from_millis(33));
+    }
+    let seen = rig.trains_for(1).concat();
+    assert!(seen.iter().rev().take(20).all(|packet| packet.payload >= 1000), "the larger one");
+    rig.rtcp_for(0);
+
+    let key = rig.people[1].key;
+    rig.room.participants.find_mut(key).unwrap().downlink.limit(150_000);
+    let steps: Vec<Vec<Leaving>> = (0..100)
+        .map(|_| {
+            rig.tick(Duration::from_millis(5));
+            rig.trains_for(1).concat()
+        })
+        .collect();
+    // Without a further picture of it.
+    let past = steps.concat();
+    assert_eq!(past.len(), 20);
+    assert!(steps.iter().all(|step| step.len() < 15), "a line has a pace");
+    assert_eq!(rig.asked_for_keyframes(0), [0_u32; 0]);
+    assert!(past.iter().all(|packet| packet.payload < 1000));
+    let numbers = seen.last().into_iter().chain(&past).map(|packet| packet.seq);
+    assert!(numbers.clone().zip(numbers.skip(1)).all(|(one, next)| next == one.wrapping_add(1)));
+}

@@ -77,22 +77,22 @@ fn video_beyond_a_narrow_line_waits_sound_does_not_and_the_numbers_go_on() {
 fn what_waits_too_long_is_dropped_and_the_slot_goes_on_at_a_keyframe() {
     let mut rig = narrow();
     let asked = rig.counters.keyframe_requests_sent;
-    frame(&mut rig, 40..100, false);
+    frame(&mut rig, 40..130, false);
     rig.fan_out();
     let mut seqs = seqs_of(&rig.trains_for(1), CAMERA_SSRC);
-    seqs.extend(seqs_of(&after(&mut rig, 60), CAMERA_SSRC));
+    seqs.extend(seqs_of(&after(&mut rig, 130), CAMERA_SSRC));
     let dropped = rig.counters.dropped(Dropped::Overdue);
-    assert_eq!(dropped, 60 - seqs.len() as u64);
-    assert!((20..45).contains(&dropped), "200 ms of 960 kbit/s have left: {dropped}");
-    frame(&mut rig, 100..103, false);
+    assert_eq!(dropped, 90 - seqs.len() as u64);
+    assert!((8..25).contains(&dropped), "600 ms of 960 kbit/s have left: {dropped}");
+    frame(&mut rig, 130..133, false);
     rig.fan_out();
     assert_eq!(seqs_of(&rig.trains_for(1), CAMERA_SSRC), [], "it would refer to what was dropped");
     rig.tick(Duration::from_millis(200));
     assert!(rig.counters.keyframe_requests_sent > asked);
-    frame(&mut rig, 103..106, true);
+    frame(&mut rig, 133..136, true);
     rig.fan_out();
     seqs.extend(seqs_of(&rig.trains_for(1), CAMERA_SSRC));
-    assert!(seqs.len() as u64 == 60 - dropped + 3 && seqs.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    assert!(seqs.len() as u64 == 90 - dropped + 3 && seqs.windows(2).all(|pair| pair[1] == pair[0] + 1));
 }
 
 #[test]

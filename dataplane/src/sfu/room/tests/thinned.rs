@@ -137,6 +137,10 @@ impl Seen {
         let sent = Sent { seq, rid: self.rid, marker: nth + 1 == parts, ..CAMERA };
         self.rig.arrive_at(0, sent, RtpTime(3000 * picture as u32), &payload(part)).unwrap();
         self.rig.fan_out();
+        self.take();
+    }
+
+    fn take(&mut self) {
         for (seq, got) in self.leaving() {
             let seq = self.newest.map_or(ExtSeq(u64::from(seq.0) + 65_536), |n| n.nearest(seq));
             self.newest = self.newest.max(Some(seq));
@@ -312,6 +316,36 @@ fn a_smaller_layer_s_keyframe_is_waited_for_with_few_pictures_on_a_narrow_line_o
         all[16..].iter().for_each(|part| seen.arrive(*part));
         assert_eq!(seen.pictures().len(), expected);
     }
+}
+
+#[test]
+fn what_waits_for_long_loses_pictures_that_no_other_needs_until_it_does_not() {
+    let mut seen = Seen::new();
+    let all = parts(&[4; 150]);
+    all[..4].iter().for_each(|part| seen.arrive(*part));
+    let key = seen.rig.people[1].key;
+    // Some three quarters of it.
+    seen.rig.room.participants.find_mut(key).unwrap().downlink.limit(50_000);
+    for picture in all[4..].chunks(4) {
+        picture.iter().for_each(|part| seen.arrive(*part));
+        for _ in 0..6 {
+            seen.rig.now += Duration::from_millis(5);
+            seen.rig.with_turn(|room, turn| room.send_paced(turn));
+            seen.take();
+        }
+    }
+    assert_eq!(seen.rig.counters.dropped(Dropped::Overdue), 0);
+    let numbers: Vec<u64> = seen.got.keys().copied().collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    let pictures: Vec<u64> = seen.pictures().iter().map(|(_, got)| got.part.picture).collect();
+    let shown: BTreeSet<u64> = pictures.iter().copied().collect();
+    assert!(pictures.iter().all(|picture| needs(*picture).iter().all(|needed| shown.contains(needed))));
+    let last = pictures.last().unwrap();
+    assert!((0..*last).filter(|picture| layer_of(*picture).0 == 0).all(|picture| shown.contains(&picture)));
+    let left_out = *last as usize + 1 - pictures.len();
+    assert!(left_out >= 5, "{left_out} of {last}");
+    let is_whole = |eight: &u64| (0..8).all(|nth| shown.contains(&(eight * 8 + nth)));
+    assert!((10..18).any(|eight| is_whole(&eight)), "between two delays all come: {pictures:?}");
 }
 
 proptest! {
