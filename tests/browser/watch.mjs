@@ -135,12 +135,15 @@ export class Watched {
     return counts;
   }
 
-  /** What the page says of pictures that have come with all their lines, so often a second, for five seconds: it takes four to be sure. */
+  /**
+   * What the page says of pictures that have come with all their lines, so often a second, for five seconds: it takes four to be sure
+   * of the lines, and two of how many there are.
+   */
   saidOfFull(from, to, lines, frameRate) {
-    return this.during(from, to).flatMap(({ at, tiles }) => tiles.filter(({ of }) => {
-      const frames = this.#heights(of, at - 5, at);
-      return frames.length >= 5 * frameRate && frames.every(({ height }) => height === lines);
-    }).map(({ level, why }) => `${level} ${why}`));
+    return this.during(from, to).flatMap(({ at, tiles }) => tiles.filter(({ of }) => [5, 2].every((seconds) => {
+      const frames = this.#heights(of, at - seconds, at);
+      return frames.length >= seconds * frameRate && frames.every(({ height }) => height === lines);
+    })).map(({ level, why }) => `${level} ${why}`));
   }
 
   /** When so many people's pictures came with all their lines, counted from a moment on. */

@@ -60,6 +60,8 @@ const QUEUE_US: f64 = 120_000.0;
 /// A full line whose newest packet waited so much longer than the luckiest is overused: no line that only stops for a moment
 /// stops for so long.
 const WAITED_US: u64 = 250_000;
+/// A trend that shows a queue which does not stand so long is that of frames, each of which is a queue for a moment.
+const STANDING_US: u64 = 10_000;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
@@ -349,7 +351,11 @@ impl Estimator {
         let rates = Rates { acked, full: self.flow.full_bps() };
         // A queue that is longer than any frame has grown, whether enough groups have come through it for a trend or not.
         let has_queued = is_congested || self.flow.waited_us() > WAITED_US;
-        let usage = if has_queued && rates.full.is_some() { Usage::Over } else { self.trend.usage() };
+        let usage = match self.trend.usage() {
+            _ if has_queued && rates.full.is_some() => Usage::Over,
+            Usage::Over if self.flow.standing_us() < STANDING_US => Usage::Normal,
+            usage => usage,
+        };
         if usage == Usage::Over {
             self.over_us = Some(now_us);
             self.is_limited = true;

@@ -19,6 +19,10 @@ const REACH_US: i64 = 400_000;
 const ALIKE_US: i64 = 5_000;
 /// Within less time one frame is all that was seen.
 const SPAN_US_MIN: i64 = 80_000;
+/// A queue that was empty within this time is one that frames make, ten a second at the least, and that empties between them.
+const STANDING_US: i64 = 150_000;
+/// How long the shortest way that was seen is believed in at the least: paths change, and clocks drift.
+const BASE_US: i64 = 5_000_000;
 /// Less of what was sent than this arrives: the line is full.
 const FULL: f64 = 0.9;
 
@@ -26,6 +30,15 @@ const FULL: f64 = 0.9;
 pub(crate) struct Flow {
     points: [Point; POINTS],
     count: usize,
+    base: Base,
+}
+
+/// The shortest delay of this span of time and of the one before it, and when it began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Base {
+    since_us: i64,
+    shortest_us: Option<i64>,
+    before_us: Option<i64>,
 }
 
 /// The last packet of those that arrived together, and the bytes of all.
@@ -39,14 +52,16 @@ struct Point {
 
 impl Flow {
     pub(crate) fn new() -> Flow {
-        Flow { points: [Point::default(); POINTS], count: 0 }
+        Flow { points: [Point::default(); POINTS], count: 0, base: Base::default() }
     }
 
     pub(crate) fn on_packet(&mut self, sent_us: i64, arrived_us: i64, bytes: u64) {
+        self.base.on_delay(arrived_us, arrived_us - sent_us);
         if let Some(last) = self.count.checked_sub(1).map(|at| &mut self.points[at % POINTS]) {
             if arrived_us + REACH_US < last.began_us {
                 // A clock that jumps is another clock.
                 self.count = 0;
+                self.base = Base::default();
             } else if arrived_us < last.began_us + POINT_US {
                 last.bytes += bytes;
                 if arrived_us >= last.arrived_us {
@@ -84,11 +99,32 @@ impl Flow {
         (newest - shortest).unsigned_abs()
     }
 
+    /// How long packets wait that wait the least: a queue that does not empty.
+    pub(crate) fn standing_us(&self) -> u64 {
+        let Some(newest) = self.recent().next() else { return 0 };
+        let within = self.recent().take_while(|point| point.arrived_us >= newest.arrived_us - STANDING_US);
+        let least_us = within.map(Point::delay_us).min();
+        least_us.zip(self.base.shortest_us()).map_or(0, |(least, base)| (least - base).max(0).unsigned_abs())
+    }
+
     /// The newest first.
     fn recent(&self) -> impl Iterator<Item = &Point> {
         let kept = (self.count.saturating_sub(POINTS)..self.count).rev().map(|at| &self.points[at % POINTS]);
         let newest_us = self.count.checked_sub(1).map_or(0, |at| self.points[at % POINTS].arrived_us);
         kept.take_while(move |point| point.arrived_us >= newest_us - REACH_US)
+    }
+}
+
+impl Base {
+    fn on_delay(&mut self, at_us: i64, delay_us: i64) {
+        if at_us > self.since_us + BASE_US {
+            *self = Base { since_us: at_us, shortest_us: None, before_us: self.shortest_us };
+        }
+        self.shortest_us = Some(self.shortest_us.map_or(delay_us, |known| known.min(delay_us)));
+    }
+
+    fn shortest_us(&self) -> Option<i64> {
+        self.shortest_us.into_iter().chain(self.before_us).min()
     }
 }
 
