@@ -212,7 +212,7 @@ describe(`browsers on bad lines over ${io}`, () => {
     let looks = 0;
     for (const { name, watched } of viewers) {
       const seen = await watched.read();
-      const said = ['start', 'wide', 'recovery', 'up', 'clean'].flatMap((line) => seen.saidOfFull(...during[line], FULL, 0.8 * CAMERA.frameRate));
+      const said = ['start', 'wide', 'recovery', 'up', 'clean'].flatMap((line) => seen.saidOfFull(...during[line], FULL, 0.7 * CAMERA.frameRate));
       t.diagnostic(`${name}: ${said.length} looks`);
       assert.deepEqual(said.filter((mark) => mark.includes('your line')), [], name);
       looks += said.length;

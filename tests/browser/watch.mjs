@@ -136,13 +136,13 @@ export class Watched {
   }
 
   /**
-   * What the page says of pictures that have come with all their lines, so often a second, for five seconds: it takes four to be sure
-   * of the lines, and two of how many there are.
+   * What the page says of pictures that have come with all their lines, so often in each second, for seven: what it sees in two
+   * looks, two seconds apart, it says until it has seen something else in two.
    */
   saidOfFull(from, to, lines, frameRate) {
-    return this.during(from, to).flatMap(({ at, tiles }) => tiles.filter(({ of }) => [5, 2].every((seconds) => {
-      const frames = this.#heights(of, at - seconds, at);
-      return frames.length >= seconds * frameRate && frames.every(({ height }) => height === lines);
+    return this.during(from, to).flatMap(({ at, tiles }) => tiles.filter(({ of }) => [0, 1, 2, 3, 4, 5, 6].every((before) => {
+      const frames = this.#heights(of, at - before - 1, at - before);
+      return frames.length >= frameRate && frames.every(({ height }) => height === lines);
     })).map(({ level, why }) => `${level} ${why}`));
   }
 
