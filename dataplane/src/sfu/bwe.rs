@@ -57,9 +57,8 @@ const CALM_US: u64 = 1_500_000;
 /// Feedback may queue so long on the line in the mean; more in flight than this beyond the round trip is a queue that grows
 /// faster than the estimate falls.
 const QUEUE_US: f64 = 120_000.0;
-/// A full line whose newest packet waited so much longer than the luckiest is overused: no line that only stops for a moment
-/// stops for so long.
-const WAITED_US: u64 = 250_000;
+/// A full line with so much of a queue is overused, whether enough groups have come through it for a trend or not.
+const QUEUED_US: u64 = 100_000;
 /// A trend that shows a queue which does not stand so long is that of frames, each of which is a queue for a moment.
 const STANDING_US: u64 = 10_000;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
@@ -348,11 +347,10 @@ impl Estimator {
             (self.way_us, self.way_at_us) = (way_us, now_us);
         }
         let acked = self.acked.bps();
-        let rates = Rates { acked, full: self.flow.full_bps() };
-        // A queue that is longer than any frame has grown, whether enough groups have come through it for a trend or not.
-        let has_queued = is_congested || self.flow.waited_us() > WAITED_US;
+        let is_queued = self.flow.queued_us() > QUEUED_US;
+        let rates = Rates { acked, full: self.flow.full_bps(), is_sure: is_queued };
         let usage = match self.trend.usage() {
-            _ if has_queued && rates.full.is_some() => Usage::Over,
+            _ if (is_congested || is_queued) && rates.full.is_some() => Usage::Over,
             Usage::Over if self.flow.standing_us() < STANDING_US => Usage::Normal,
             usage => usage,
         };

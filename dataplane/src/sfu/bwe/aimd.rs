@@ -48,6 +48,8 @@ pub(crate) struct Rates {
     pub(crate) acked: Option<f64>,
     /// What the line carries that passes on less than is sent.
     pub(crate) full: Option<f64>,
+    /// It does not only seem so because the line stopped for a moment.
+    pub(crate) is_sure: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,7 +141,7 @@ impl Aimd {
             }
             self.capacity.on_sample(full, 0.05);
             let is_confirmed = self.full_us.replace(now_us).is_some_and(|at| now_us < at + CONFIRM_US);
-            let least = if is_confirmed { 0.0 } else { UNCONFIRMED * self.bps };
+            let least = if is_confirmed || rates.is_sure { 0.0 } else { UNCONFIRMED * self.bps };
             self.bps = self.bps.min((DECREASE * full).max(least));
         } else {
             // What was sent came through, and it is others who fill the queue, or chance: a picture's next layer is far above
@@ -188,11 +190,11 @@ mod tests {
 
     /// So much arrives of all that is sent, and of too much.
     fn even(acked: f64) -> Rates {
-        Rates { acked: Some(acked), full: None }
+        Rates { acked: Some(acked), full: None, is_sure: false }
     }
 
     fn full(acked: f64) -> Rates {
-        Rates { acked: Some(acked), full: Some(acked) }
+        Rates { acked: Some(acked), full: Some(acked), is_sure: false }
     }
 
     #[test]

@@ -92,11 +92,19 @@ impl Flow {
         None
     }
 
-    /// How much longer the newest took than the one that took the shortest.
-    pub(crate) fn waited_us(&self) -> u64 {
-        let delays = || self.recent().map(Point::delay_us);
-        let (newest, shortest) = (delays().next().unwrap_or(0), delays().min().unwrap_or(0));
-        (newest - shortest).unsigned_abs()
+    /// How much longer the newest took than the one that took the shortest, but for the longest time in which nothing came: a
+    /// line that is full passes on one packet after the other, and one that stopped for a moment has passed on nothing.
+    pub(crate) fn queued_us(&self) -> u64 {
+        let Some(newest) = self.recent().next() else { return 0 };
+        let Some((nth, shortest_us)) =
+            self.recent().map(Point::delay_us).enumerate().min_by_key(|(_, us)| *us)
+        else {
+            return 0;
+        };
+        let since = || self.recent().take(nth + 1);
+        let gap = |(later, earlier): (&Point, &Point)| later.began_us - earlier.arrived_us;
+        let stopped_us = since().zip(since().skip(1)).map(gap).max().unwrap_or(0);
+        (newest.delay_us() - shortest_us - stopped_us).max(0).unsigned_abs()
     }
 
     /// How long packets wait that wait the least: a queue that does not empty.
