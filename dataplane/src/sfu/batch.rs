@@ -76,7 +76,7 @@ struct Pending {
 pub(crate) struct Group {
     pub(crate) room: RoomId,
     pub(crate) source: Key<Source>,
-    layer: usize,
+    pub(crate) layer: usize,
     /// Longest payload.
     longest: usize,
     count: u16,

@@ -47,6 +47,8 @@ pub(crate) struct Layer {
     numbering: Numbering,
     clock_rate_hz: u32,
     last_packet: Option<Instant>,
+    /// When what is in the packet with the highest number was captured, on the server's clock.
+    captured: Duration,
     /// When packets came again after a silence.
     resumed: Option<Instant>,
     reception: Option<Reception>,
@@ -147,6 +149,7 @@ impl Layer {
             numbering: Numbering::default(),
             clock_rate_hz,
             last_packet: None,
+            captured: Duration::ZERO,
             resumed: None,
             reception: None,
             report: None,
@@ -309,20 +312,27 @@ impl Layer {
         self.last_keyframe.map_or(0, |keyframe| keyframe.bytes)
     }
 
-    /// The packets from the last keyframe to `until`, for somebody who begins with this layer; `None` unless the history holds
-    /// every one of them, and they are few and new. Of the bytes those count that later pictures need.
-    pub(crate) fn opening(&self, now: Instant, until: ExtSeq, bytes_max: usize) -> Option<Range<u64>> {
+    /// The packets from the last keyframe to `until`, for somebody who begins with this layer, and the bytes of those that later
+    /// pictures need; `None` unless the history holds every one of them, and they are few and new.
+    pub(crate) fn opening(
+        &self,
+        now: Instant,
+        until: ExtSeq,
+        bytes_max: usize,
+    ) -> Option<(Range<u64>, usize)> {
         let keyframe = self.last_keyframe.filter(|keyframe| now < keyframe.at + OPENING_AGE_MAX)?;
         let past = keyframe.seq.0..until.0;
         if past.is_empty() || past.end - past.start > OPENING_PACKETS_MAX {
             return None;
         }
+        // One that claims to be left out by somebody begins nothing.
+        self.history.find(keyframe.seq).filter(|(entry, _)| entry.numbers.least == Tempo::Base)?;
         let mut bytes = 0;
         for seq in past.clone() {
             let (entry, payload) = self.history.find(ExtSeq(seq))?;
             bytes += if entry.numbers.least == Tempo::Base { payload.len() } else { 0 };
         }
-        (bytes <= bytes_max).then_some(past)
+        (bytes <= bytes_max).then_some((past, bytes))
     }
 
     /// Whether somebody who begins with it needs no other keyframe.
@@ -331,9 +341,15 @@ impl Layer {
         newest.is_some_and(|newest| self.opening(now, ExtSeq(newest.0 + 1), bytes_max).is_some())
     }
 
-    /// The packet with the highest number, if it is kept.
-    pub(crate) fn newest(&self) -> Option<&Entry> {
-        Some(self.history.find(self.reception.as_ref()?.highest)?.0)
+    /// The packet with the highest number, if it is kept, and when what is in it was captured.
+    pub(crate) fn newest(&self) -> Option<(&Entry, Duration)> {
+        Some((self.history.find(self.reception.as_ref()?.highest)?.0, self.captured))
+    }
+
+    pub(crate) fn on_captured(&mut self, seq: ExtSeq, captured: Duration) {
+        if self.reception.as_ref().is_some_and(|reception| reception.highest == seq) {
+            self.captured = captured;
+        }
     }
 
     /// What has been sent so far is shown to nobody who comes later, and nobody who lost some of it gets it again.

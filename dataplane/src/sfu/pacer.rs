@@ -33,8 +33,8 @@ const LATE: Duration = Duration::from_millis(200);
 /// And before it is given up, which costs a keyframe, and a picture that stands still until it comes. What a line held when it
 /// became narrow has left it by then, and a keyframe with it.
 const HELD_MAX: Duration = Duration::from_millis(600);
-/// Packets held for one receiver: 200 ms of 15 Mbit/s.
-const PACKETS_MAX: usize = 256;
+/// Packets held for one receiver: 600 ms of 8 Mbit/s.
+const PACKETS_MAX: usize = 512;
 /// How often held packets are looked at; trains of a narrow line are not longer.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(5);
 
@@ -45,7 +45,8 @@ pub(crate) struct Pacer {
     /// Bytes that may leave now; what may not be held makes it negative.
     budget: i64,
     filled_us: u64,
-    is_late: bool,
+    /// The rank of the most important slot of which something has waited for long.
+    late: Option<u16>,
     held: VecDeque<Held>,
 }
 
@@ -59,6 +60,8 @@ pub(crate) struct Held {
     pub(crate) layer: usize,
     pub(crate) epoch: u32,
     pub(crate) seq: ExtSeq,
+    /// A keyframe begins with it.
+    pub(crate) keyframe: bool,
     pub(crate) captured: Duration,
     /// Of the past that somebody begins with: the present, towards which it is squeezed.
     pub(crate) present: Option<RtpTime>,
@@ -71,7 +74,7 @@ impl Pacer {
     pub(crate) fn refill(&mut self, now_us: u64, limit_bps: Option<u64>) {
         let passed_us = now_us.saturating_sub(self.filled_us).min(PAUSE_US_MAX);
         self.filled_us = now_us;
-        self.is_late = self.older_than(LATE, Duration::from_micros(now_us)).is_some();
+        self.late = self.older_than(LATE, Duration::from_micros(now_us)).map(|held| held.rank);
         self.limit_bps = limit_bps.unwrap_or(0);
         if self.limit_bps == 0 {
             self.budget = 0;
@@ -122,21 +125,34 @@ impl Pacer {
 
     /// A slot whose oldest packet has waited for too long.
     pub(crate) fn overdue(&self, now: Duration) -> Option<SlotIndex> {
-        self.older_than(HELD_MAX, now)
+        self.older_than(HELD_MAX, now).map(|held| held.slot)
     }
 
-    /// When it was filled last, something had waited for so long that not every picture can leave.
-    pub(crate) fn is_late(&self) -> bool {
-        self.is_late
+    /// When it was filled last, something of this rank, or of a more important one, had waited for so long that not every
+    /// picture can leave.
+    pub(crate) fn is_late(&self, rank: u16) -> bool {
+        self.late.is_some_and(|late| late <= rank)
     }
 
-    /// The past of this layer, with which the slot begins, has not left.
-    pub(crate) fn opens(&self, slot: SlotIndex, layer: usize) -> bool {
-        self.held.iter().any(|held| held.slot == slot && held.layer == layer && held.present.is_some())
+    /// Whether a keyframe waits with which the slot begins this layer.
+    pub(crate) fn begins(&self, slot: SlotIndex, source: Key<Source>, layer: usize) -> bool {
+        let is_it = |held: &Held| held.keyframe && (held.source, held.layer) == (source, layer);
+        self.held.iter().any(|held| held.slot == slot && is_it(held))
     }
 
-    fn older_than(&self, age: Duration, now: Duration) -> Option<SlotIndex> {
-        self.held.iter().find(|held| now.saturating_sub(held.since) > age).map(|held| held.slot)
+    /// Whether this very packet waits.
+    pub(crate) fn has(&self, slot: SlotIndex, layer: usize, epoch: u32, seq: ExtSeq) -> bool {
+        let is_it = |held: &Held| (held.layer, held.epoch, held.seq) == (layer, epoch, seq);
+        self.held.iter().any(|held| held.slot == slot && is_it(held))
+    }
+
+    /// How many packets more it takes.
+    pub(crate) fn room(&self) -> usize {
+        PACKETS_MAX - self.held.len()
+    }
+
+    fn older_than(&self, age: Duration, now: Duration) -> Option<&Held> {
+        self.held.iter().find(|held| now.saturating_sub(held.since) > age)
     }
 
     /// Drops what is held for a slot. Returns how many packets that were.
@@ -169,6 +185,7 @@ mod tests {
             layer: 0,
             epoch: 1,
             seq: ExtSeq(seq),
+            keyframe: false,
             captured: Duration::ZERO,
             present: None,
             since: Duration::from_millis(since_ms),
@@ -232,9 +249,10 @@ mod tests {
         pacer.hold(held(Key::of_nothing(), 1, 5, 10, 1_000));
         let mut is_late = |ms: u64| {
             pacer.refill(ms * 1_000, Some(100_000));
-            pacer.is_late()
+            [4, 5, 6].map(|rank| pacer.is_late(rank))
         };
-        assert!(!is_late(1_200) && is_late(1_201));
+        assert_eq!(is_late(1_200), [false; 3]);
+        assert_eq!(is_late(1_201), [false, true, true], "what is more important did not wait");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::id::{Codec, ExtSeq, MediaKind, Pt, RtpTime, SourceKind};
 use crate::link::{Limit, Showing, SlotSpec, Wish};
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::downlink::Downlink;
-use crate::sfu::layer::{Layer, Urgency};
+use crate::sfu::layer::Urgency;
 use crate::sfu::participant::{PaddingBudget, ResendBudget};
 use crate::sfu::slab::Key;
 use crate::sfu::source::Source;
@@ -202,15 +202,16 @@ impl Slot {
         self.retire();
     }
 
-    /// Whether a packet may be for this slot: it continues what the slot forwards, or it or one that is `held` before it
-    /// may begin what it shall forward.
-    pub(crate) fn may_take(&self, meta: &Meta, held: bool, downlink: &Downlink) -> bool {
+    /// Whether a packet may be for this slot: it continues what the slot forwards, unless a keyframe of what it shall forward
+    /// waits, or it is that keyframe or behind it.
+    pub(crate) fn may_take(&self, meta: &Meta, begins: bool, downlink: &Downlink) -> bool {
         let continues = self.current.is_some_and(|m| {
             let tempo = m.tempo.max(self.tempo_of(&m, downlink));
             m.layer == meta.layer && m.epoch == meta.epoch && meta.numbers.least <= tempo
         });
-        let begins = meta.layer == self.target && self.share != Share::Paused;
-        continues || (begins && (held || meta.mark.keyframe))
+        let is_target = meta.layer == self.target;
+        let may_begin = is_target && self.share != Share::Paused;
+        (continues && (is_target || !begins)) || (may_begin && (begins || meta.mark.keyframe))
     }
 
     /// Nothing of what is under way any more: it goes on at the next keyframe.
@@ -227,18 +228,13 @@ impl Slot {
         }
     }
 
-    /// Whether what it forwards is not what it shall.
-    pub(crate) fn waits(&self) -> bool {
-        self.layer() != Some(self.target)
-    }
-
     /// Whether the past of a layer may be sent instead of waiting for its next keyframe: the receiver has nothing to look at yet,
-    /// or shall have this smaller layer.
-    pub(crate) fn may_open(&self, layer: usize) -> bool {
+    /// or more than its narrow line carries.
+    pub(crate) fn may_open(&self, layer: usize, is_narrow: bool) -> bool {
         let is_shown = self.spec.kind == MediaKind::Video && self.share != Share::Paused;
         is_shown
             && match &self.current {
-                Some(mapping) => layer == self.target && layer < mapping.layer,
+                Some(mapping) => is_narrow && layer == self.target && layer < mapping.layer,
                 None => self.begins && layer <= self.target,
             }
     }
@@ -261,17 +257,14 @@ impl Slot {
         forwarded
     }
 
-    /// How urgently the target's keyframe is needed, if it is; `opens` says whether a layer's past could be shown instead.
-    pub(crate) fn needs_keyframe(&self, source: &Source, opens: impl Fn(&Layer) -> bool) -> Option<Urgency> {
+    /// How urgently the target's keyframe is needed, if it is; `opens` says whether a layer can be shown without another one.
+    pub(crate) fn needs_keyframe(&self, source: &Source, opens: impl Fn(usize) -> bool) -> Option<Urgency> {
         let sees_something = match self.current {
             Some(m) if m.epoch != source.layers[m.layer].epoch => false,
             Some(m) if m.layer == self.target => return None,
-            _ if self.may_open(self.target) && opens(&source.layers[self.target]) => return None,
+            _ if opens(self.target) => return None,
             Some(m) => m.layer < self.target,
-            None => source.layers[..self.target]
-                .iter()
-                .zip(0..)
-                .any(|(layer, at)| self.may_open(at) && opens(layer)),
+            None => (0..self.target).any(opens),
         };
         Some(if sees_something { Urgency::Soon } else { Urgency::Now })
     }
@@ -510,10 +503,11 @@ impl Slot {
     /// How much of what a mapping forwards shall be forwarded: on a line where packets wait for long, what has to be, and the
     /// same of what is only waiting for the keyframe of a smaller layer, since it is more than a narrow line carries.
     fn tempo_of(&self, mapping: &Mapping, downlink: &Downlink) -> Tempo {
+        let is_late = downlink.pacer.is_late(self.rank());
         match mapping.layer.cmp(&self.target) {
-            Ordering::Equal if downlink.pacer.is_late() => Tempo::Base,
-            Ordering::Equal => self.tempo,
+            Ordering::Equal | Ordering::Less if is_late => Tempo::Base,
             Ordering::Greater if !downlink.pacer.is_free() => Tempo::Base,
+            Ordering::Equal => self.tempo,
             Ordering::Greater | Ordering::Less => Tempo::Full,
         }
     }

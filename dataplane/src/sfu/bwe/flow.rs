@@ -56,20 +56,20 @@ impl Flow {
     }
 
     pub(crate) fn on_packet(&mut self, sent_us: i64, arrived_us: i64, bytes: u64) {
-        self.base.on_delay(arrived_us, arrived_us - sent_us);
         if let Some(last) = self.count.checked_sub(1).map(|at| &mut self.points[at % POINTS]) {
             if arrived_us + REACH_US < last.began_us {
                 // A clock that jumps is another clock.
-                self.count = 0;
-                self.base = Base::default();
+                (self.count, self.base) = (0, Base::default());
             } else if arrived_us < last.began_us + POINT_US {
                 last.bytes += bytes;
                 if arrived_us >= last.arrived_us {
                     (last.sent_us, last.arrived_us) = (sent_us, arrived_us);
                 }
+                self.base.on_delay(arrived_us, arrived_us - sent_us);
                 return;
             }
         }
+        self.base.on_delay(arrived_us, arrived_us - sent_us);
         self.points[self.count % POINTS] = Point { began_us: arrived_us, sent_us, arrived_us, bytes };
         self.count += 1;
     }
@@ -179,5 +179,45 @@ mod tests {
         }
         let bps = flow.full_bps().unwrap();
         assert!((4e6..5.2e6).contains(&bps), "{bps}");
+    }
+
+    #[test]
+    fn a_queue_that_empties_between_frames_does_not_stand_and_one_that_a_line_cannot_empty_does() {
+        assert!(frames(20_000, 5_000_000).standing_us() < 5_000);
+        assert!(frames(20_000, 1_500_000).standing_us() > 50_000);
+    }
+
+    #[test]
+    fn the_shortest_way_is_forgotten_when_there_is_none_such_for_long() {
+        let mut flow = Flow::new();
+        let mut standing_us = |seconds: std::ops::Range<i64>, delay_us: i64| {
+            for nth in seconds.start * 50..seconds.end * 50 {
+                flow.on_packet(nth * 20_000, nth * 20_000 + delay_us, 100);
+            }
+            flow.standing_us()
+        };
+        assert_eq!(standing_us(0..3, 20_000), 0);
+        assert_eq!(standing_us(3..4, 50_000), 30_000, "another way, or a queue");
+        assert_eq!(standing_us(4..14, 50_000), 0, "a way");
+        assert_eq!(standing_us(14..15, 10_000), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_is_another_clock() {
+        let mut flow = frames(20_000, 1_500_000);
+        for nth in 50..60 {
+            flow.on_packet(nth * 20_000, nth * 20_000 - 3_600_000_000, 100);
+        }
+        assert_eq!((flow.standing_us(), flow.queued_us(), flow.full_bps()), (0, 0, None));
+    }
+
+    #[test]
+    fn a_queue_grows_packet_by_packet_and_a_line_that_stopped_has_none() {
+        assert!(frames(20_000, 1_000_000).queued_us() > 100_000);
+        let mut stopped = frames(0, 5_000_000);
+        for nth in 50..60 {
+            stopped.on_packet(nth * 20_000, 1_220_000 + nth * 500, 100);
+        }
+        assert!(stopped.queued_us() < 10_000);
     }
 }

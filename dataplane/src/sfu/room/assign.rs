@@ -134,7 +134,7 @@ impl Room {
             let line_bps = estimate_bps.map(|estimate| estimate.saturating_sub(audio_bps).max(least_bps));
             let core_bps = relief.bound_bps(all_bps, first_bps, place, count);
             let budget_bps = line_bps.into_iter().chain(core_bps).min();
-            let past_bytes = participant.downlink.past_bytes_max();
+            let mut past_bytes = if relief.is_whole() { participant.downlink.past_bytes_max() } else { 0 };
             let scarce = if budget_bps == line_bps { Limit::Line } else { Limit::Core };
             allocation::divide(now, budget_bps, demands, &mut participant.patience);
             for demand in &*demands {
@@ -152,15 +152,14 @@ impl Room {
                             Larger::Coming => slot.limit,
                         };
                         let (index, downlink) = (SlotIndex(demand.slot as u16), &mut participant.downlink);
-                        let held = opening::hold((index, slot), source, now, clock, relief, downlink);
+                        let held =
+                            opening::hold((index, slot), source, now, clock, downlink, &mut past_bytes);
                         if held > 0 {
                             turn.counters.held += held;
                             pacing::pace(paced, key);
                         }
-                        let is_held = downlink.pacer.opens(index, slot.target);
-                        let opens = |layer: &Layer| {
-                            is_held || (relief.is_whole() && layer.has_opening(now, past_bytes))
-                        };
+                        let opens =
+                            |at| opening::opens((index, slot), (source, at), now, downlink, past_bytes);
                         if let Some(urgency) = slot.needs_keyframe(source, opens) {
                             source.layers[slot.target].keyframe.want(urgency);
                         }

@@ -96,6 +96,7 @@ impl Room {
         }
         let captured =
             participant.clock.captured(layer.sender_report(), header.timestamp, codec.clock_rate_hz(), clock);
+        layer.on_captured(seq, captured);
         let epoch = layer.epoch;
         if !is_video && self.speakers.on_level(turn.now, stream.source, audio_level) {
             self.assign_audio(turn.events);
@@ -220,16 +221,15 @@ impl Room {
             let group = turn.batch.group(leg.group);
             let Some(slot) = slots.get_mut(usize::from(leg.slot.0)) else { continue };
             let mut forwarded = false;
-            if slot.waits()
+            if slot.may_open(group.layer, false)
                 && let Some((live, until)) = turn.batch.beginning(&group)
-                && slot.may_open(live.layer)
                 && let Some(source) = self.sources.find(group.source)
             {
                 opening::open(slot, group.source, source, &live, until, &mut sender, turn);
             }
             for nth in 0..group.len() {
                 let mut packet = turn.batch.item(&group, nth);
-                if let Some(held) = pacing::hold(slot, leg.slot, &packet, &mut sender) {
+                if let Some(held) = pacing::hold(slot, leg.slot, &packet, &mut sender, turn.counters) {
                     holds |= held;
                     turn.counters.held += u64::from(held);
                     continue;

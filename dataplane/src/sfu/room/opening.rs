@@ -13,7 +13,6 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::id::{ExtSeq, RtpTime, SlotIndex};
-use crate::relief::Relief;
 use crate::sfu::batch::{Item, Meta};
 use crate::sfu::downlink::Downlink;
 use crate::sfu::history::Entry;
@@ -41,7 +40,7 @@ pub(super) fn open(
     }
     let layer = source.layers.get(live.layer).filter(|layer| layer.epoch == live.epoch);
     let past = layer.and_then(|layer| layer.opening(turn.now, until, to.downlink.past_bytes_max()));
-    let (Some(layer), Some(past)) = (layer, past) else { return };
+    let (Some(layer), Some((past, _))) = (layer, past) else { return };
     for entry in needed(layer, past) {
         let captured = live.captured.saturating_sub(behind(live.timestamp, entry));
         let forward = |packet: &mut Item<'_>| slot.forward_past(packet, live.timestamp, to, turn.egress);
@@ -54,38 +53,63 @@ pub(super) fn open(
 }
 
 /// Holds the past of the largest layer that the slot may begin with, for a narrow line, which does not wait for the layer's
-/// next picture. Returns how many packets that are.
+/// next picture. Of the bytes that the line has for the past it takes what that needs.
 pub(super) fn hold(
     (index, slot): (SlotIndex, &Slot),
     source: &Source,
     now: Instant,
     clock: Duration,
-    relief: Relief,
     downlink: &mut Downlink,
+    bytes_left: &mut usize,
 ) -> u64 {
-    let may = relief.is_whole() && downlink.is_narrow() && slot.waits();
-    let Some(key) = slot.source.filter(|_| may) else { return 0 };
-    let bytes_max = downlink.past_bytes_max();
-    let opening = |at: usize| {
-        let layer = source.layers.get(at).filter(|_| slot.may_open(at))?;
-        let newest = layer.newest()?;
-        Some((at, layer, newest.timestamp, layer.opening(now, ExtSeq(newest.seq.0 + 1), bytes_max)?))
-    };
-    let Some((at, layer, present, past)) = (0..=slot.target).rev().find_map(opening) else { return 0 };
-    if downlink.pacer.opens(index, at) {
+    let Some(key) = slot.source.filter(|_| downlink.is_narrow()) else { return 0 };
+    if slot.layer() == Some(slot.target) || downlink.pacer.begins(index, key, slot.target) {
         return 0;
     }
-    // What waits of another layer is worth nothing from here on.
-    downlink.pacer.supersede(index, at, layer.epoch);
-    let mut count = 0;
-    for entry in needed(layer, past) {
-        let captured = clock.saturating_sub(behind(present, entry));
-        let (rank, epoch, seq, present) = (slot.rank(), layer.epoch, entry.seq, Some(present));
-        let packet =
-            Held { slot: index, rank, source: key, layer: at, epoch, seq, captured, present, since: clock };
-        count += u64::from(downlink.pacer.hold(packet));
+    let opening = |at: usize| {
+        let layer = source.layers.get(at).filter(|_| slot.may_open(at, true))?;
+        let (newest, captured) = layer.newest()?;
+        let (past, bytes) = layer.opening(now, ExtSeq(newest.seq.0 + 1), *bytes_left)?;
+        Some((at, layer, (newest.timestamp, captured), past, bytes))
+    };
+    let Some((at, layer, present, past, bytes)) = (0..=slot.target).rev().find_map(opening) else { return 0 };
+    let count = needed(layer, past.clone()).count();
+    if downlink.pacer.begins(index, key, at) || count > downlink.pacer.room() {
+        return 0;
     }
-    count
+    let (epoch, first) = (layer.epoch, past.start);
+    // What waits of another layer is worth nothing from here on.
+    downlink.pacer.supersede(index, at, epoch);
+    for entry in needed(layer, past) {
+        let held = Held {
+            slot: index,
+            rank: slot.rank(),
+            source: key,
+            layer: at,
+            epoch,
+            seq: entry.seq,
+            keyframe: entry.seq.0 == first,
+            captured: present.1.saturating_sub(behind(present.0, entry)),
+            present: Some(present.0),
+            since: clock,
+        };
+        downlink.pacer.hold(held);
+    }
+    *bytes_left -= bytes;
+    count as u64
+}
+
+/// Whether a layer can be shown without another keyframe: one waits for the line, or goes ahead of the layer's next picture.
+pub(super) fn opens(
+    (index, slot): (SlotIndex, &Slot),
+    (source, at): (&Source, usize),
+    now: Instant,
+    downlink: &Downlink,
+    bytes_left: usize,
+) -> bool {
+    let waits = slot.source.is_some_and(|key| downlink.pacer.begins(index, key, at));
+    let comes = || slot.may_open(at, false) && source.layers[at].has_opening(now, bytes_left);
+    waits || (!downlink.is_narrow() && comes())
 }
 
 /// Of the past what later pictures need.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::counters::Dropped;
+use crate::counters::{Counters, Dropped};
 use crate::id::{ExtSeq, MediaKind, SlotIndex};
 use crate::link::Event;
 use crate::sfu::batch::{Item, Meta};
@@ -27,6 +27,7 @@ pub(super) fn hold(
     index: SlotIndex,
     packet: &Item<'_>,
     to: &mut Sender<'_>,
+    counters: &mut Counters,
 ) -> Option<bool> {
     if to.downlink.pacer.is_free() {
         return None;
@@ -39,11 +40,18 @@ pub(super) fn hold(
     if !waits && to.downlink.is_open(to.clock) {
         return None;
     }
-    if !slot.may_take(meta, waits, to.downlink) {
+    let pacer = &mut to.downlink.pacer;
+    // The past of its layer may have been held since it came.
+    if waits && pacer.has(index, meta.layer, meta.epoch, meta.seq) {
         return Some(false);
     }
+    let begins = waits && pacer.begins(index, packet.source, slot.target);
+    if !slot.may_take(meta, begins, to.downlink) {
+        return Some(false);
+    }
+    let pacer = &mut to.downlink.pacer;
     if meta.mark.keyframe && meta.layer == slot.target {
-        to.downlink.pacer.supersede(index, meta.layer, meta.epoch);
+        pacer.supersede(index, meta.layer, meta.epoch);
     }
     let held = Held {
         slot: index,
@@ -52,12 +60,13 @@ pub(super) fn hold(
         layer: meta.layer,
         epoch: meta.epoch,
         seq: meta.seq,
+        keyframe: meta.mark.keyframe,
         captured: meta.captured,
         present: None,
         since: to.clock,
     };
-    if !to.downlink.pacer.hold(held) {
-        to.downlink.pacer.give_up(index);
+    if !pacer.hold(held) {
+        counters.drop_many(Dropped::Overdue, 1 + pacer.give_up(index));
         slot.skip_to_keyframe();
         return Some(false);
     }
@@ -149,6 +158,10 @@ fn send_held(
 ) -> Result<bool, Dropped> {
     let layer = source.layers.get(held.layer).filter(|layer| layer.epoch == held.epoch);
     let layer = layer.ok_or(Dropped::NotInHistory)?;
+    if held.present.is_some() && slot.layer() != Some(held.layer) && !slot.may_open(held.layer, true) {
+        // Something else has been chosen since.
+        return Ok(false);
+    }
     let forward = |packet: &mut Item<'_>| match held.present {
         Some(present) => slot.forward_past(packet, present, to, turn.egress),
         None => slot.forward(packet, false, to, turn.egress),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::SeqNo;
+use crate::sfu::downlink::Downlink;
 
 /// A camera that has sent a keyframe and eight pictures more, and somebody who has just begun to look.
 fn rig() -> Rig {
@@ -117,39 +118,146 @@ fn a_larger_layer_is_not_waited_for_while_a_smaller_one_can_be_seen_at_once() {
     assert_eq!(rig.seen(), [0], "the larger one has taken its place");
 }
 
-/// Somebody sees the larger of two layers, and then the line is found to carry the smaller one only.
-#[test]
-fn whoever_falls_to_a_smaller_layer_gets_its_past_at_the_pace_of_the_line() {
-    let mut rig = Rig::new(2);
-    rig.negotiate(0, vec![camera(&[b"l", b"h"])], Vec::new());
-    rig.negotiate(1, Vec::new(), slots(MediaKind::Video, VP8, 1));
-    rig.switch_on(0, SourceKind::Camera);
-    rig.looks();
+/// Somebody sees the larger of each camera's two layers, and then the line is found to carry the smaller ones only.
+fn fallen(cameras: usize, limit_bps: Option<u64>) -> (Rig, Vec<Leaving>) {
+    let mut rig = Rig::new(cameras + 1);
+    for who in 0..cameras {
+        rig.negotiate(who, vec![camera(&[b"l", b"h"])], Vec::new());
+        rig.switch_on(who, SourceKind::Camera);
+    }
+    rig.negotiate(cameras, Vec::new(), slots(MediaKind::Video, VP8, cameras as u16));
+    let wishes: Vec<_> = (0..cameras).map(|who| wish(who as u16, who as u64, 720)).collect();
+    rig.room.view(rig.people[cameras].key, &wishes, &mut rig.events);
     for seq in 1..=30 {
-        let low = Sent { seq, rid: b"l", keyframe: seq == 1 || seq == 11, marker: true, ..CAMERA };
-        rig.arrive(0, low, 200).unwrap();
-        rig.arrive(0, Sent { rid: b"h", ssrc: 2, ..low }, 1000).unwrap();
+        for who in 0..cameras {
+            let low = Sent { seq, rid: b"l", keyframe: seq == 1 || seq == 11, marker: true, ..CAMERA };
+            rig.arrive(who, low, 200).unwrap();
+            rig.arrive(who, Sent { rid: b"h", ssrc: 2, ..low }, 1000).unwrap();
+        }
         rig.fan_out();
         rig.tick(Duration::from_millis(33));
     }
-    let seen = rig.trains_for(1).concat();
+    let seen = rig.trains_for(cameras).concat();
     assert!(seen.iter().rev().take(20).all(|packet| packet.payload >= 1000), "the larger one");
-    rig.rtcp_for(0);
+    if let Some(bps) = limit_bps {
+        rig.downlink(cameras).limit(bps);
+    }
+    (rig, seen)
+}
 
-    let key = rig.people[1].key;
-    rig.room.participants.find_mut(key).unwrap().downlink.limit(150_000);
-    let steps: Vec<Vec<Leaving>> = (0..100)
-        .map(|_| {
-            rig.tick(Duration::from_millis(5));
-            rig.trains_for(1).concat()
-        })
-        .collect();
+impl Rig {
+    fn downlink(&mut self, who: usize) -> &mut Downlink {
+        &mut self.room.participants.find_mut(self.people[who].key).unwrap().downlink
+    }
+
+    /// What leaves for somebody in steps of 5 ms.
+    fn steps(&mut self, who: usize, count: u32) -> Vec<Vec<Leaving>> {
+        let step = |_| {
+            self.tick(Duration::from_millis(5));
+            self.trains_for(who).concat()
+        };
+        (0..count).map(step).collect()
+    }
+}
+
+#[test]
+fn whoever_falls_to_a_smaller_layer_gets_its_past_at_the_pace_of_the_line() {
+    let (mut rig, seen) = fallen(1, Some(150_000));
+    let asked = rig.counters.keyframe_requests_sent;
     // Without a further picture of it.
+    let steps = rig.steps(1, 100);
     let past = steps.concat();
     assert_eq!(past.len(), 20);
     assert!(steps.iter().all(|step| step.len() < 15), "a line has a pace");
-    assert_eq!(rig.asked_for_keyframes(0), [0_u32; 0]);
+    assert_eq!(rig.counters.keyframe_requests_sent, asked, "nobody is asked for a keyframe");
     assert!(past.iter().all(|packet| packet.payload < 1000));
     let numbers = seen.last().into_iter().chain(&past).map(|packet| packet.seq);
     assert!(numbers.clone().zip(numbers.skip(1)).all(|(one, next)| next == one.wrapping_add(1)));
+}
+
+#[test]
+fn what_comes_while_the_past_waits_goes_behind_it_once() {
+    let (mut rig, _) = fallen(1, Some(150_000));
+    let low = Sent { seq: 31, rid: b"l", keyframe: false, marker: true, ..CAMERA };
+    // It waits in the batch while the past is chosen, and in the past.
+    rig.arrive(0, low, 200).unwrap();
+    let mut leaving = Vec::new();
+    while rig.downlink(1).pacer.is_empty() {
+        rig.tick(Duration::from_millis(5));
+        leaving.extend(rig.trains_for(1).concat());
+    }
+    rig.fan_out();
+    rig.arrive(0, Sent { rid: b"h", ssrc: 2, ..low }, 1000).unwrap();
+    rig.arrive(0, Sent { seq: 32, ..low }, 200).unwrap();
+    rig.fan_out();
+    leaving.extend(rig.steps(1, 100).concat());
+    assert_eq!(leaving.len(), 22);
+    assert!(leaving.windows(2).all(|pair| pair[1].seq == pair[0].seq.wrapping_add(1)));
+    assert_eq!(rig.counters.dropped(Dropped::SrtpReplayed), 0);
+}
+
+#[test]
+fn of_the_pasts_that_one_choice_sends_all_together_are_no_more_than_the_line_takes_in_a_moment() {
+    let (mut rig, _) = fallen(2, Some(150_000));
+    rig.room.chosen = None;
+    let asked = rig.counters.keyframe_requests_sent;
+    let past = rig.steps(2, 40).concat();
+    let streams = [5000, 5001].map(|ssrc| past.iter().filter(|packet| packet.ssrc == ssrc).count());
+    assert!(streams.contains(&0) && streams.iter().any(|count| *count > 5), "{streams:?}");
+    // Of the publisher of the other, all of its layers.
+    assert_eq!(rig.counters.keyframe_requests_sent - asked, 1);
+}
+
+#[test]
+fn the_past_of_a_layer_that_is_no_longer_chosen_is_not_sent() {
+    let (mut rig, seen) = fallen(1, Some(150_000));
+    while rig.downlink(1).pacer.is_empty() {
+        rig.tick(Duration::from_millis(5));
+    }
+    rig.trains_for(1);
+    rig.downlink(1).limit(10_000_000);
+    let key = rig.people[1].key;
+    rig.room.participants.find_mut(key).unwrap().slots[0].target = 1;
+    let mut leaving = rig.steps(1, 2).concat();
+    let high = Sent { seq: 31, rid: b"h", ssrc: 2, keyframe: false, marker: true, ..CAMERA };
+    rig.arrive(0, high, 1000).unwrap();
+    rig.fan_out();
+    leaving.extend(rig.steps(1, 10).concat());
+    assert_eq!(leaving.iter().map(|packet| packet.seq).collect::<Vec<_>>(), [seen.last().unwrap().seq + 1]);
+}
+
+#[test]
+fn of_a_camera_that_is_switched_off_what_waits_of_its_past_is_not_sent() {
+    let (mut rig, _) = fallen(1, Some(150_000));
+    while rig.downlink(1).pacer.is_empty() {
+        rig.tick(Duration::from_millis(5));
+    }
+    rig.room.switch(rig.people[0].key, SourceKind::Camera, false, &mut rig.events);
+    rig.switch_on(0, SourceKind::Camera);
+    assert_eq!(rig.steps(1, 100).concat(), []);
+}
+
+#[test]
+fn who_wants_a_smaller_picture_on_a_wide_line_goes_on_with_the_larger_until_its_keyframe() {
+    let (mut rig, seen) = fallen(1, None);
+    rig.room.view(rig.people[1].key, &[wish(0, 0, 100)], &mut rig.events);
+    rig.tick(Duration::from_millis(20));
+    assert_eq!(rig.asked_for_keyframes(0), [1]);
+    let low = Sent { seq: 31, rid: b"l", keyframe: false, marker: true, ..CAMERA };
+    rig.arrive(0, low, 200).unwrap();
+    rig.arrive(0, Sent { rid: b"h", ssrc: 2, ..low }, 1000).unwrap();
+    rig.fan_out();
+    let seqs: Vec<u16> = rig.trains_for(1).concat().iter().map(|packet| packet.seq).collect();
+    assert_eq!(seqs, [seen.last().unwrap().seq + 1]);
+}
+
+#[test]
+fn an_estimate_that_has_fallen_does_not_wait_for_the_next_choice() {
+    for (hurries, chosen) in [(false, false), (true, true)] {
+        let (mut rig, _) = fallen(1, Some(150_000));
+        rig.room.chosen = Some(rig.now);
+        rig.room.hurries = hurries;
+        rig.tick(CHOICE_INTERVAL_MIN);
+        assert_eq!(!rig.downlink(1).pacer.is_empty(), chosen);
+    }
 }
