@@ -121,7 +121,7 @@ describe(`browsers on bad lines over ${io}`, () => {
       assert.ok(queue <= 250, `${queue} ms in the queue`);
       assert.ok(concealed <= 0.1, `${concealed} of the sound made up`);
       // What the line held when it became narrow, two seconds at most, has to leave it first.
-      assert.ok(still <= 7, `a picture stood still for ${still} s`);
+      assert.ok(still <= 5, `a picture stood still for ${still} s`);
       assert.ok(used >= 200_000, `${used} bit/s used`);
       for (const mark of Object.keys(marks)) assert.match(mark, /^own (fair|poor)$|^(fair|poor) your line$/);
       assert.match(panel.words, /fair|weak/);
@@ -147,16 +147,17 @@ describe(`browsers on bad lines over ${io}`, () => {
   test('4 to 1 to 4 Mbit/s: a picture changes a few times and does not stand still for long', { timeout: 60_000 }, async (t) => {
     await toggle('camera', senders.Bea.page);
     for (const name of ['down', 'up']) {
-      await watching(name, t, (seen, from, to) => ({
+      await watching(name, t, (seen, from, to, _, __, beside) => ({
         switches: seen.switches(senders.Ada.id, from, to),
         still: seen.stillness(senders.Ada.id, from, to),
+        beside: beside(senders.Ada.id),
         frozen: seen.grown('frozen', from, to),
         concealed: seen.concealed(from, to),
         height: seen.height(senders.Ada.id, to),
         bps: seen.bps(to - 3, to),
       }), ({ switches, still, height }) => {
-        assert.ok(switches <= 5, `${switches} switches`);
-        assert.ok(still <= 3, `the picture stood still for ${still} s`);
+        assert.ok(switches <= 3, `${switches} switches`);
+        assert.ok(still <= 2, `the picture stood still for ${still} s`);
         assert.ok(height >= (name === 'down' ? FULL / 4 : FULL / 2), `${height} lines in the end`);
       });
     }
@@ -174,7 +175,7 @@ describe(`browsers on bad lines over ${io}`, () => {
       bps: seen.bps(from + 4, to),
       own: seen.looks.findLast(({ at }) => at < to).own,
     }), ({ estimate, concealed, still, own }) => {
-      assert.ok(estimate >= 0.35, `${estimate} of the line`);
+      assert.ok(estimate >= 0.5, `${estimate} of the line`);
       assert.ok(concealed <= 0.05, `${concealed} of the sound made up`);
       assert.ok(still <= 4, `a picture stood still for ${still} s`);
       assert.notEqual(own, 'good', 'the page says nothing of the losses');
@@ -243,10 +244,12 @@ async function watching(name, t, measure, judge) {
   const [from, to] = during[name];
   await until(`the end of "${name}"`, () => viewers.every(({ watched }) => watched.now() > to), (to - from + 30) * 1_000);
   const failed = [];
+  const control = await senders.Bea.watched.read();
   const outgoing = async ({ watched }, zero) => (await watched.read()).outgoing(zero + from - watched.zero, zero + to - watched.zero);
   for (const [i, { name: browser, watched }] of viewers.entries()) {
     const waits = (since, until) => front.p95(i, watched.zero + since, watched.zero + until);
-    const figures = { ...measure(await watched.read(), from, to, waits, i), senders: await Promise.all(Object.values(senders).map((sender) => outgoing(sender, watched.zero))) };
+    const beside = (of) => control.stillness(of, watched.zero + from - senders.Bea.watched.zero, watched.zero + to - senders.Bea.watched.zero);
+    const figures = { ...measure(await watched.read(), from, to, waits, i, beside), senders: await Promise.all(Object.values(senders).map((sender) => outgoing(sender, watched.zero))) };
     t.diagnostic(`${name}, ${browser}: ${JSON.stringify(figures, (_, value) => (typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value))}`);
     try {
       judge(figures);
