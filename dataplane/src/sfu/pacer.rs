@@ -136,14 +136,15 @@ impl Pacer {
 
     /// Whether a keyframe waits with which the slot begins this layer.
     pub(crate) fn begins(&self, slot: SlotIndex, source: Key<Source>, layer: usize) -> bool {
-        let is_it = |held: &Held| held.keyframe && (held.source, held.layer) == (source, layer);
-        self.held.iter().any(|held| held.slot == slot && is_it(held))
+        let is_it =
+            |held: &Held| held.keyframe && (held.slot, held.source, held.layer) == (slot, source, layer);
+        self.held.iter().any(is_it)
     }
 
     /// Whether this very packet waits.
-    pub(crate) fn has(&self, slot: SlotIndex, layer: usize, epoch: u32, seq: ExtSeq) -> bool {
-        let is_it = |held: &Held| (held.layer, held.epoch, held.seq) == (layer, epoch, seq);
-        self.held.iter().any(|held| held.slot == slot && is_it(held))
+    pub(crate) fn has(&self, packet: &Held) -> bool {
+        let name = |held: &Held| (held.slot, held.source, held.layer, held.epoch, held.seq);
+        self.held.iter().any(|held| name(held) == name(packet))
     }
 
     /// How many packets more it takes.

@@ -40,18 +40,9 @@ pub(super) fn hold(
     if !waits && to.downlink.is_open(to.clock) {
         return None;
     }
-    let pacer = &mut to.downlink.pacer;
-    // The past of its layer may have been held since it came.
-    if waits && pacer.has(index, meta.layer, meta.epoch, meta.seq) {
-        return Some(false);
-    }
-    let begins = waits && pacer.begins(index, packet.source, slot.target);
+    let begins = waits && to.downlink.pacer.begins(index, packet.source, slot.target);
     if !slot.may_take(meta, begins, to.downlink) {
         return Some(false);
-    }
-    let pacer = &mut to.downlink.pacer;
-    if meta.mark.keyframe && meta.layer == slot.target {
-        pacer.supersede(index, meta.layer, meta.epoch);
     }
     let held = Held {
         slot: index,
@@ -65,6 +56,14 @@ pub(super) fn hold(
         present: None,
         since: to.clock,
     };
+    let pacer = &mut to.downlink.pacer;
+    // The past of its layer may have been held since it came.
+    if waits && pacer.has(&held) {
+        return Some(false);
+    }
+    if meta.mark.keyframe && meta.layer == slot.target {
+        pacer.supersede(index, meta.layer, meta.epoch);
+    }
     if !pacer.hold(held) {
         counters.drop_many(Dropped::Overdue, 1 + pacer.give_up(index));
         slot.skip_to_keyframe();
