@@ -13,6 +13,7 @@ use clap::Parser;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use saal_dataplane::io::line::{Line, Script, Wait};
+use saal_tools::download::{ACKNOWLEDGEMENT_BYTES, Download, SEGMENT_BYTES};
 
 /// The clients' side.
 const FRONT: Token = Token(usize::MAX);
@@ -41,6 +42,9 @@ struct Arguments {
     /// A line for each client instead of one for all; its script begins with the client's first datagram
     #[arg(long)]
     each: bool,
+    /// Somebody on the same line downloads as much as it gives by TCP (RFC 5681), from the first client's datagram on
+    #[arg(long, conflicts_with = "each")]
+    download: bool,
     /// Prints once a second what passed and how long it waited
     #[arg(long)]
     report: bool,
@@ -62,6 +66,8 @@ struct Proxy {
     clients: HashMap<SocketAddr, usize>,
     backs: Vec<Back>,
     lines: Vec<[Line; 2]>,
+    download: Option<Download>,
+    downloaded_bytes: usize,
     /// By time of arrival, then in the order of sending.
     flying: BTreeMap<(Instant, u64), Flying>,
     sent: u64,
@@ -82,10 +88,11 @@ enum Way {
     Down,
 }
 
-struct Flying {
-    way: Way,
-    back: usize,
-    bytes: Vec<u8>,
+enum Flying {
+    Datagram { way: Way, back: usize, bytes: Vec<u8> },
+    /// Of the download, by their numbers.
+    Segment(u64),
+    Acknowledgement(u64),
 }
 
 fn main() -> ExitCode {
@@ -104,6 +111,8 @@ fn run(arguments: Arguments) -> io::Result<()> {
     poll.registry().register(&mut front, FRONT, Interest::READABLE)?;
     let end = (arguments.seconds > 0).then(|| Instant::now() + Duration::from_secs(arguments.seconds));
     let mut proxy = Proxy {
+        download: arguments.download.then(Download::default),
+        downloaded_bytes: 0,
         arguments,
         poll,
         front,
@@ -128,7 +137,8 @@ impl Proxy {
     fn turn(&mut self, events: &mut Events, end: Option<Instant>) -> io::Result<()> {
         let now = Instant::now();
         let due = self.flying.first_key_value().map(|((at, _), _)| *at);
-        let due = [due, end, Some(self.reported + REPORT_INTERVAL)].into_iter().flatten().min();
+        let timeout = self.download.as_ref().and_then(Download::next_timeout);
+        let due = [due, end, timeout, Some(self.reported + REPORT_INTERVAL)].into_iter().flatten().min();
         match self.poll.poll(events, due.map(|at| at.saturating_duration_since(now))) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             Ok(()) | Err(_) => {}
@@ -143,13 +153,26 @@ impl Proxy {
         while let Some(first) = self.flying.first_entry()
             && first.key().0 <= now
         {
-            let Flying { way, back, bytes } = first.remove();
-            let back = &self.backs[back];
-            // A full socket buffer is one more loss.
-            let _ = match way {
-                Way::Up => back.socket.send(&bytes),
-                Way::Down => self.front.send_to(&bytes, back.client),
-            };
+            match first.remove() {
+                Flying::Datagram { way, back, bytes } => {
+                    let back = &self.backs[back];
+                    // A full socket buffer is one more loss.
+                    let _ = match way {
+                        Way::Up => back.socket.send(&bytes),
+                        Way::Down => self.front.send_to(&bytes, back.client),
+                    };
+                }
+                Flying::Segment(number) => {
+                    self.downloaded_bytes += SEGMENT_BYTES;
+                    self.fly(now, Way::Up, 0, ACKNOWLEDGEMENT_BYTES, || Flying::Acknowledgement(number));
+                }
+                Flying::Acknowledgement(number) => {
+                    self.download.iter_mut().for_each(|download| download.on_acknowledged(number));
+                }
+            }
+        }
+        if !self.lines.is_empty() {
+            self.download(now);
         }
         if now >= self.reported + REPORT_INTERVAL {
             self.report(now);
@@ -178,10 +201,22 @@ impl Proxy {
     }
 
     fn send(&mut self, now: Instant, way: Way, back: usize, bytes: &[u8]) {
-        let line = &mut self.lines[self.backs[back].line][way as usize];
-        let Some(arrival) = line.pass(now, bytes.len()) else { return };
+        let line = self.backs[back].line;
+        self.fly(now, way, line, bytes.len(), || Flying::Datagram { way, back, bytes: bytes.to_vec() });
+    }
+
+    /// Segments that the download may send.
+    fn download(&mut self, now: Instant) {
+        self.download.iter_mut().for_each(|download| _ = download.on_time(now));
+        while let Some(number) = self.download.as_mut().and_then(|download| download.next_segment(now)) {
+            self.fly(now, Way::Down, 0, SEGMENT_BYTES, || Flying::Segment(number));
+        }
+    }
+
+    fn fly(&mut self, now: Instant, way: Way, line: usize, len: usize, what: impl Fn() -> Flying) {
+        let Some(arrival) = self.lines[line][way as usize].pass(now, len) else { return };
         for _ in 0..arrival.copies {
-            self.flying.insert((arrival.at, self.sent), Flying { way, back, bytes: bytes.to_vec() });
+            self.flying.insert((arrival.at, self.sent), what());
             self.sent += 1;
         }
     }
@@ -209,10 +244,13 @@ impl Proxy {
         let Arguments { report, histogram, .. } = self.arguments;
         let seconds = now.duration_since(self.reported).as_secs_f64();
         self.reported = now;
+        let downloaded_kbits = std::mem::take(&mut self.downloaded_bytes) as f64 * 8.0 / 1000.0;
+        let download = self.download.as_ref().map(|_| format!("download {:.0} kbit/s, ", downloaded_kbits / seconds));
+        let download = download.unwrap_or_default();
         for (number, line) in self.lines.iter_mut().enumerate() {
             let [up, down] = line.each_mut().map(|line| describe(&mut line.take_waits(), seconds, histogram));
             if report {
-                println!("line {number}: up {up}, down {down}");
+                println!("line {number}: {download}up {up}, down {down}");
             }
         }
     }
