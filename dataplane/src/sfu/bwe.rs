@@ -61,6 +61,13 @@ const QUEUE_US: f64 = 120_000.0;
 const QUEUED_US: u64 = 100_000;
 /// A trend that shows a queue which does not stand so long is that of frames, each of which is a queue for a moment.
 const STANDING_US: u64 = 10_000;
+/// And one that does not grow by so much from one quarter of a second to the next is that of others, who fill it slowly.
+const GROWN_US: u64 = 4_000;
+/// A queue that has not emptied for so long, though less was sent for it, is that of others, a TCP download for one. Who gave way to
+/// each of its waves would soon have nothing, so it is given way to once in such a time: what is gained meanwhile near a known
+/// limit and what is lost then are alike at some 1 Mbit/s.
+const SHARED_US: u64 = 2_000_000;
+const YIELD_US: u64 = 3_000_000;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
@@ -108,6 +115,8 @@ struct Estimator {
     /// A queue or losses have shown that the line has an end.
     is_limited: bool,
     over_us: Option<u64>,
+    /// When the queue was empty last.
+    emptied_us: u64,
     heard_us: u64,
     interval_us: u64,
     /// Shortest time from a packet to the feedback that told of it, lately.
@@ -322,6 +331,7 @@ impl Estimator {
             estimate_bps: START_BPS,
             is_limited: false,
             over_us: None,
+            emptied_us: now_us,
             heard_us: now_us,
             interval_us: INTERVAL_US_MIN,
             way_us: u64::MAX,
@@ -349,9 +359,16 @@ impl Estimator {
         let acked = self.acked.bps();
         let is_queued = self.flow.queued_us() > QUEUED_US;
         let rates = Rates { acked, full: self.flow.full_bps(), is_sure: is_queued };
+        if self.flow.standing_us() < STANDING_US {
+            self.emptied_us = now_us;
+        }
+        let is_shared = now_us > self.emptied_us + SHARED_US;
+        let has_yielded = is_shared && self.over_us.is_some_and(|at| now_us < at + YIELD_US);
         let usage = match self.trend.usage() {
             _ if (is_congested || is_queued) && rates.full.is_some() => Usage::Over,
-            Usage::Over if self.flow.standing_us() < STANDING_US => Usage::Normal,
+            Usage::Over if self.emptied_us == now_us || self.flow.grown_us() < GROWN_US || has_yielded => {
+                Usage::Normal
+            }
             usage => usage,
         };
         if usage == Usage::Over {

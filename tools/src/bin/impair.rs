@@ -89,7 +89,11 @@ enum Way {
 }
 
 enum Flying {
-    Datagram { way: Way, back: usize, bytes: Vec<u8> },
+    Datagram {
+        way: Way,
+        back: usize,
+        bytes: Vec<u8>,
+    },
     /// Of the download, by their numbers.
     Segment(u64),
     Acknowledgement(u64),
@@ -245,7 +249,8 @@ impl Proxy {
         let seconds = now.duration_since(self.reported).as_secs_f64();
         self.reported = now;
         let downloaded_kbits = std::mem::take(&mut self.downloaded_bytes) as f64 * 8.0 / 1000.0;
-        let download = self.download.as_ref().map(|_| format!("download {:.0} kbit/s, ", downloaded_kbits / seconds));
+        let download =
+            self.download.as_ref().map(|_| format!("download {:.0} kbit/s, ", downloaded_kbits / seconds));
         let download = download.unwrap_or_default();
         for (number, line) in self.lines.iter_mut().enumerate() {
             let [up, down] = line.each_mut().map(|line| describe(&mut line.take_waits(), seconds, histogram));

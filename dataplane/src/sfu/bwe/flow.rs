@@ -9,6 +9,8 @@
 //!             shortest  newest
 //! ```
 
+use std::ops::Range;
+
 /// What arrives within this time is one point.
 const POINT_US: i64 = 5_000;
 /// Points kept: a third of a second in which something always arrives.
@@ -109,10 +111,21 @@ impl Flow {
 
     /// How long packets wait that wait the least: a queue that does not empty.
     pub(crate) fn standing_us(&self) -> u64 {
-        let Some(newest) = self.recent().next() else { return 0 };
-        let within = self.recent().take_while(|point| point.arrived_us >= newest.arrived_us - STANDING_US);
-        let least_us = within.map(Point::delay_us).min();
+        let least_us = self.least_us(0..STANDING_US);
         least_us.zip(self.base.shortest_us()).map_or(0, |(least, base)| (least - base).max(0).unsigned_abs())
+    }
+
+    /// How much longer that is than it was before.
+    pub(crate) fn grown_us(&self) -> u64 {
+        let (newer, older) = (self.least_us(0..STANDING_US), self.least_us(STANDING_US..REACH_US));
+        newer.zip(older).map_or(0, |(newer, older)| (newer - older).max(0).unsigned_abs())
+    }
+
+    /// The least delay of what arrived so long before the newest.
+    fn least_us(&self, ago_us: Range<i64>) -> Option<i64> {
+        let newest = self.recent().next()?;
+        let within = self.recent().filter(|point| ago_us.contains(&(newest.arrived_us - point.arrived_us)));
+        within.map(Point::delay_us).min()
     }
 
     /// The newest first.
@@ -190,7 +203,7 @@ mod tests {
     #[test]
     fn the_shortest_way_is_forgotten_when_there_is_none_such_for_long() {
         let mut flow = Flow::new();
-        let mut standing_us = |seconds: std::ops::Range<i64>, delay_us: i64| {
+        let mut standing_us = |seconds: Range<i64>, delay_us: i64| {
             for nth in seconds.start * 50..seconds.end * 50 {
                 flow.on_packet(nth * 20_000, nth * 20_000 + delay_us, 100);
             }
