@@ -364,12 +364,11 @@ impl Estimator {
         }
         let is_shared = now_us > self.emptied_us + SHARED_US;
         let has_yielded = is_shared && self.over_us.is_some_and(|at| now_us < at + YIELD_US);
+        let is_own = self.emptied_us != now_us && self.flow.grown_us() >= GROWN_US && !has_yielded;
         let usage = match self.trend.usage() {
             _ if (is_congested || is_queued) && rates.full.is_some() => Usage::Over,
-            Usage::Over if self.emptied_us == now_us || self.flow.grown_us() < GROWN_US || has_yielded => {
-                Usage::Normal
-            }
-            usage => usage,
+            Usage::Over if !is_own => Usage::Normal,
+            usage @ (Usage::Normal | Usage::Over | Usage::Under) => usage,
         };
         if usage == Usage::Over {
             self.over_us = Some(now_us);

@@ -201,6 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_grows_when_those_that_wait_the_least_wait_longer() {
+        let grown_us = |us_per_packet: i64| {
+            let mut flow = Flow::new();
+            // Every tenth of a second something makes its way through at once, and a frame waits behind itself.
+            for nth in 0..50 {
+                let wait_us = if nth % 5 == 0 { 40_000 } else { 0 };
+                flow.on_packet(nth * 20_000, nth * 20_000 + 20_000 + nth * us_per_packet + wait_us, 100);
+            }
+            flow.grown_us()
+        };
+        assert_eq!(grown_us(0), 0);
+        assert!((1_000..4_000).contains(&grown_us(200)), "a hundredth more than the line carries");
+        assert!(grown_us(2_000) > 10_000, "a tenth");
+    }
+
+    #[test]
     fn the_shortest_way_is_forgotten_when_there_is_none_such_for_long() {
         let mut flow = Flow::new();
         let mut standing_us = |seconds: Range<i64>, delay_us: i64| {
