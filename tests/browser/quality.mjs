@@ -2,27 +2,22 @@
 // fault, and behind saal-impair a Chromium and a Firefox that watch them on the lines of the table, one after the other.
 // SAAL_NIGHTLY=1 stays longer on each line; SAAL_IO names the backend of the data plane.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { ASIDE, MEDIA, PORT, dense, detour, impair } from './impaired.mjs';
 import { click, enter, launch, missing, newRoom, openTab, testid, until } from './lib.mjs';
 import { makeMedia } from './media.mjs';
-import { ADDRESS, SAAL, startServer } from './server.mjs';
+import { startServer } from './server.mjs';
 import { watch } from './watch.mjs';
 
 const io = process.env.SAAL_IO ?? 'auto';
-const { SAAL_NETNS_SERVER: SERVER, SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
+const { SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
 const VIEWPORT = { width: 1400, height: 900 };
 /** The smallest that is sent in three layers, and as often as two cores encode it twice and show it six times. */
 const CAMERA = { width: 960, height: 540, frameRate: 10 };
 const FULL = CAMERA.height;
-/** Where the server listens, on its own host only, and where everybody believes it to be, as docs/operations.md has it. */
-const BEHIND = '127.0.0.2';
-const PORT = 10_000;
-/** The port of those whose line is none of the table's. */
-const ASIDE = 10_100;
 
 /** Seconds on each line of the table, one after the other, and its words. */
 const LINES = {
@@ -54,9 +49,9 @@ describe(`browsers on bad lines over ${io}`, () => {
   before(async () => {
     assert.deepEqual(missing(), [], 'these programs are missing');
     directory = mkdtempSync(join(tmpdir(), 'saal-test-media-'));
-    server = await startServer({ io, log: 'warn', media: `bind = "${BEHIND}"\nport = ${PORT}\ncores = [0]` });
-    front = impair(PORT, '--each', '--up', 'delay=20ms', '--down', SCRIPT);
-    aside = impair(ASIDE, '--up', 'delay=10ms', '--down', 'delay=10ms');
+    server = await startServer({ io, log: 'warn', media: MEDIA });
+    front = reporting(PORT, '--each', '--up', 'delay=20ms', '--down', SCRIPT);
+    aside = reporting(ASIDE, '--up', 'delay=10ms', '--down', 'delay=10ms');
     [chromium, firefox] = await Promise.all([
       launch('chromium', { netns: CHROMIUM, viewport: VIEWPORT, media: makeMedia(directory, { width: CAMERA.width, height: FULL, fps: CAMERA.frameRate }) }),
       launch('firefox', { viewport: VIEWPORT })]);
@@ -194,7 +189,7 @@ describe(`browsers on bad lines over ${io}`, () => {
   test('10 % of loss on the publishers\' uplink are not held against who watches them', { timeout: 60_000 }, async (t) => {
     await watching('clean', t, (seen, from, to) => ({ estimate: seen.estimate(from + 4, to), bps: seen.bps(from + 4, to) }), () => {});
     aside.stop();
-    aside = impair(ASIDE, '--up', 'delay=10ms loss=10%', '--down', 'delay=10ms');
+    aside = reporting(ASIDE, '--up', 'delay=10ms loss=10%', '--down', 'delay=10ms');
     await watching('uplink', t, (seen, from, to) => ({
       before: seen.estimate(from - 4, from),
       after: seen.estimate(from + 4, to),
@@ -260,19 +255,6 @@ async function watching(name, t, measure, judge) {
   assert.deepEqual(failed, []);
 }
 
-/** Runs in the page before its own scripts: a screen on which the largest layer is worth asking for, without the pixels. */
-function dense() {
-  Object.defineProperty(window, 'devicePixelRatio', { value: 2 });
-}
-
-/** Runs in the page before its own scripts: media goes to another port of the server's. */
-function detour(from, to) {
-  const { setRemoteDescription } = RTCPeerConnection.prototype;
-  RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
-    return setRemoteDescription.call(this, { type, sdp: sdp.replaceAll(` ${from} typ host`, ` ${to} typ host`) });
-  };
-}
-
 /** Presses a button, of a page in the background as well. */
 const toggle = (name, page) => page.$eval(testid(name), (button) => button.click());
 
@@ -290,11 +272,11 @@ async function counted() {
   };
 }
 
-/** A saal-impair in front of the server. */
-function impair(port, ...words) {
-  const child = spawn('ip', ['netns', 'exec', SERVER, join(dirname(SAAL), 'saal-impair'), '--listen', `${ADDRESS}:${port}`, '--to', `${BEHIND}:${PORT}`, '--report', '--histogram', ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
+/** A saal-impair in front of the server that reports. */
+function reporting(port, ...words) {
+  const child = impair(port, '--report', '--histogram', ...words);
   const reports = [];
-  child.stdout.setEncoding('utf8').on('data', (text) => {
+  child.stdout.on('data', (text) => {
     for (const [, line, waits] of text.matchAll(/^line (\d+): .*down .* waits(.*)$/gm)) {
       reports.push({ at: performance.now() / 1_000, line: Number(line), waits: [...waits.matchAll(/(\d+):(\d+)/g)].map(([, ms, count]) => [Number(ms), Number(count)]) });
     }

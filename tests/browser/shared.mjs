@@ -1,24 +1,19 @@
 // Two who share a line with a download, seen from real browsers: a Chromium and a Firefox watch two cameras behind one
 // saal-impair, in which somebody else takes by TCP what the line gives. SAAL_IO names the backend.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { ASIDE, MEDIA, PORT, dense, detour, impair } from './impaired.mjs';
 import { click, enter, launch, missing, newRoom, openTab, until } from './lib.mjs';
 import { makeMedia } from './media.mjs';
-import { ADDRESS, SAAL, startServer } from './server.mjs';
+import { startServer } from './server.mjs';
 import { watch } from './watch.mjs';
 
-const { SAAL_NETNS_SERVER: SERVER, SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
+const { SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
 const VIEWPORT = { width: 1400, height: 900 };
 const CAMERA = { width: 960, height: 540, frameRate: 10 };
-/** Where the server listens, and where everybody believes it to be, as docs/operations.md has it. */
-const BEHIND = '127.0.0.2';
-const PORT = 10_000;
-/** The port of those whose line nobody shares. */
-const ASIDE = 10_100;
 const RATE = 5e6;
 /** The line of the table, and when, in seconds since somebody came, it is judged. */
 const SCRIPT = 'rate=5M queue=150ms delay=20ms';
@@ -32,12 +27,12 @@ describe('a line shared with a download', () => {
   before(async () => {
     assert.deepEqual(missing(), [], 'these programs are missing');
     directory = mkdtempSync(join(tmpdir(), 'saal-test-media-'));
-    server = await startServer({ io: process.env.SAAL_IO ?? 'auto', log: 'warn', media: `bind = "${BEHIND}"\nport = ${PORT}\ncores = [0]` });
+    server = await startServer({ io: process.env.SAAL_IO ?? 'auto', log: 'warn', media: MEDIA });
     const front = impair(PORT, '--report', '--download', '--up', 'delay=20ms', '--down', SCRIPT);
-    front.stdout.setEncoding('utf8').on('data', (text) => {
+    front.stdout.on('data', (text) => {
       for (const [, kbits] of text.matchAll(/^line 0: download (\d+) kbit/gm)) downloads.push({ at: performance.now() / 1_000, bps: 1_000 * kbits });
     });
-    impair(ASIDE, '--up', 'delay=10ms', '--down', 'delay=10ms');
+    proxies.push(front, impair(ASIDE, '--up', 'delay=10ms', '--down', 'delay=10ms'));
     const media = makeMedia(directory, { width: CAMERA.width, height: CAMERA.height, fps: CAMERA.frameRate });
     [chromium, firefox] = await Promise.all([
       launch('chromium', { netns: CHROMIUM, viewport: VIEWPORT, media }), launch('firefox', { viewport: VIEWPORT })]);
@@ -54,14 +49,15 @@ describe('a line shared with a download', () => {
     const link = await newRoom(chromium, server);
     for (const name of ['Ada', 'Bea']) {
       const { page } = await openTab(chromium, { camera: CAMERA });
-      await page.evaluateOnNewDocument(prepare, PORT, ASIDE);
+      await page.evaluateOnNewDocument(dense);
+      await page.evaluateOnNewDocument(detour, PORT, ASIDE);
       await enter(page, link, name);
       await click(page, 'mic');
       await click(page, 'camera');
     }
     const viewers = await Promise.all([chromium, firefox].map(async (browser) => {
       const { page } = await openTab(browser);
-      await page.evaluateOnNewDocument(prepare, PORT, PORT);
+      await page.evaluateOnNewDocument(dense);
       await enter(page, link, browser.name);
       return { name: browser.name, watched: await watch(page) };
     }));
@@ -84,20 +80,3 @@ describe('a line shared with a download', () => {
     for (const { name, concealed } of all) assert.ok(concealed <= 0.05, `${concealed} of the sound made up in ${name}`);
   });
 });
-
-/** Runs in the page before its own scripts: a screen that is worth the largest layer, and media through a port of its own. */
-function prepare(from, to) {
-  Object.defineProperty(window, 'devicePixelRatio', { value: 2 });
-  const { setRemoteDescription } = RTCPeerConnection.prototype;
-  RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
-    return setRemoteDescription.call(this, { type, sdp: sdp.replaceAll(` ${from} typ host`, ` ${to} typ host`) });
-  };
-}
-
-/** A saal-impair in front of the server. */
-function impair(port, ...words) {
-  const child = spawn('ip', ['netns', 'exec', SERVER, join(dirname(SAAL), 'saal-impair'), '--listen', `${ADDRESS}:${port}`, '--to', `${BEHIND}:${PORT}`, ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
-  child.stdout.resume();
-  proxies.push(child);
-  return child;
-}

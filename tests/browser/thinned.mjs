@@ -1,25 +1,20 @@
 // Fewer pictures a second for whose line carries a layer with half of its pictures only, in real browsers: a Chromium sends
 // its camera in temporal layers, and behind saal-impair a Chromium and a Firefox watch it. SAAL_IO names the backend.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { ASIDE, MEDIA, PORT, detour, impair } from './impaired.mjs';
 import { click, enter, launch, missing, newRoom, openTab, until } from './lib.mjs';
 import { makeMedia } from './media.mjs';
-import { ADDRESS, SAAL, startServer } from './server.mjs';
+import { startServer } from './server.mjs';
 import { watch } from './watch.mjs';
 
-const { SAAL_NETNS_SERVER: SERVER, SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
+const { SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
 const VIEWPORT = { width: 1400, height: 900 };
 /** Sent in layers of 150 and 700 kbit/s. */
 const CAMERA = { width: 640, height: 360, frameRate: 20 };
-/** Where the server listens, and where everybody believes it to be, as docs/operations.md has it. */
-const BEHIND = '127.0.0.2';
-const PORT = 10_000;
-/** The port of the one whose line is without a fault. */
-const ASIDE = 10_100;
 
 /** Between half a Mbit/s for half of the pictures of the larger layer and 0.75 for all. */
 const SCRIPT = 'rate=3M queue=300ms delay=20ms; 18s rate=680k; 42s rate=3M';
@@ -34,9 +29,8 @@ describe('fewer pictures', () => {
   before(async () => {
     assert.deepEqual(missing(), [], 'these programs are missing');
     directory = mkdtempSync(join(tmpdir(), 'saal-test-media-'));
-    server = await startServer({ io: process.env.SAAL_IO ?? 'auto', log: 'warn', media: `bind = "${BEHIND}"\nport = ${PORT}\ncores = [0]` });
-    impair(PORT, '--each', '--up', 'delay=20ms', '--down', SCRIPT);
-    impair(ASIDE, '--up', 'delay=10ms', '--down', 'delay=10ms');
+    server = await startServer({ io: process.env.SAAL_IO ?? 'auto', log: 'warn', media: MEDIA });
+    proxies.push(impair(PORT, '--each', '--up', 'delay=20ms', '--down', SCRIPT), impair(ASIDE, '--up', 'delay=10ms', '--down', 'delay=10ms'));
     const media = makeMedia(directory, { width: CAMERA.width, height: CAMERA.height, fps: CAMERA.frameRate });
     [chromium, firefox] = await Promise.all([
       launch('chromium', { netns: CHROMIUM, viewport: VIEWPORT, media }), launch('firefox', { viewport: VIEWPORT })]);
@@ -101,17 +95,4 @@ const round = (value) => Math.round(value * 100) / 100;
 async function encoded() {
   const all = [...(await window.saal.pc.getStats()).values()].filter(({ type, kind }) => type === 'outbound-rtp' && kind === 'video');
   return { at: performance.now() / 1_000, frames: Math.max(0, ...all.map(({ framesEncoded = 0 }) => framesEncoded)) };
-}
-
-/** Runs in the page before its own scripts: media goes to another port of the server's. */
-function detour(from, to) {
-  const { setRemoteDescription } = RTCPeerConnection.prototype;
-  RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
-    return setRemoteDescription.call(this, { type, sdp: sdp.replaceAll(` ${from} typ host`, ` ${to} typ host`) });
-  };
-}
-
-/** A saal-impair in front of the server. */
-function impair(port, ...words) {
-  proxies.push(spawn('ip', ['netns', 'exec', SERVER, join(dirname(SAAL), 'saal-impair'), '--listen', `${ADDRESS}:${port}`, '--to', `${BEHIND}:${PORT}`, ...words], { stdio: 'inherit' }));
 }
