@@ -41,7 +41,7 @@ const SMALL_CAMERA_LAYERS = [
 const SCREEN_LAYER = [{ maxBitrate: 2_500_000 }];
 
 /** Of each kind what browsers have in common; the rest would only swell the offer. */
-const CODECS = ['video/vp8', 'video/vp9', 'video/h264', 'video/rtx', 'video/red', 'video/ulpfec'];
+const CODECS = ['video/vp8', 'video/vp9', 'video/h264', 'video/av1', 'video/rtx', 'video/red', 'video/ulpfec'];
 
 export class Call {
   /** @type {Record<Source, RTCRtpTransceiver>} */
@@ -240,6 +240,7 @@ function preferCodecs(line) {
 function isCommon({ mimeType, sdpFmtpLine = '' }) {
   if (/h264/i.test(mimeType)) return sdpFmtpLine.includes('packetization-mode=1') && sdpFmtpLine.includes('42e01f');
   if (/vp9/i.test(mimeType)) return !sdpFmtpLine.includes('profile-id=2');
+  if (/av1/i.test(mimeType)) return !/profile=[12]/.test(sdpFmtpLine);
   return true;
 }
 

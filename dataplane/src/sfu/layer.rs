@@ -7,6 +7,7 @@ use crate::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
 use crate::sfu::history::{Entry, History};
 use crate::sfu::rate::Rate;
 use crate::sfu::tempo::{Numbering, Numbers, Tempo};
+use crate::wire::codec::dependency::Structure;
 use crate::wire::rtcp::ReportBlock;
 
 /// Missing packets remembered per layer; a larger hole is not worth asking for packet by packet.
@@ -41,6 +42,8 @@ pub(crate) struct Layer {
     pub(crate) keyframe: KeyframeRequest,
     last_keyframe: Option<Keyframe>,
     pub(crate) history: History,
+    /// What its dependency descriptors have told.
+    pub(crate) structure: Option<Box<Structure>>,
     pub(crate) rate: Rate,
     /// Of what is left of it at the lesser tempos.
     thinned: [Rate; 2],
@@ -51,6 +54,8 @@ pub(crate) struct Layer {
     captured: Duration,
     /// When packets came again after a silence.
     resumed: Option<Instant>,
+    /// The highest number that has been kept.
+    newest: Option<ExtSeq>,
     reception: Option<Reception>,
     report: Option<SenderReport>,
     missing: Vec<Missing>,
@@ -144,6 +149,7 @@ impl Layer {
             keyframe: KeyframeRequest::default(),
             last_keyframe: None,
             history: History::new(),
+            structure: None,
             rate: Rate::default(),
             thinned: [Rate::default(); 2],
             numbering: Numbering::default(),
@@ -151,6 +157,7 @@ impl Layer {
             last_packet: None,
             captured: Duration::ZERO,
             resumed: None,
+            newest: None,
             reception: None,
             report: None,
             missing: Vec::new(),
@@ -164,6 +171,8 @@ impl Layer {
         }
         self.ssrc = Some(ssrc);
         self.epoch = self.epoch.wrapping_add(1);
+        self.structure = None;
+        self.newest = None;
         self.reception = None;
         self.report = None;
         self.missing.clear();
@@ -182,10 +191,7 @@ impl Layer {
         retransmitted: bool,
         repairable: bool,
     ) {
-        if self.last_packet.is_some() && !self.is_live(now) {
-            self.resumed = Some(now);
-        }
-        self.last_packet = Some(now);
+        self.on_sign(now);
         let ticks =
             (now.duration_since(epoch).as_micros() as u64 * u64::from(self.clock_rate_hz) / 1_000_000) as u32;
         let transit = ticks.wrapping_sub(timestamp.0);
@@ -236,33 +242,43 @@ impl Layer {
         }
     }
 
+    /// It is being sent.
+    pub(crate) fn on_sign(&mut self, now: Instant) {
+        if self.last_packet.is_some() && !self.is_live(now) {
+            self.resumed = Some(now);
+        }
+        self.last_packet = Some(now);
+    }
+
+    /// Its sender says that it is not being sent any more.
+    pub(crate) fn on_silence(&mut self, now: Instant) {
+        self.last_packet = self.last_packet.and_then(|last| Some(last.min(now.checked_sub(SILENT)?)));
+    }
+
     /// Numbers a packet of video, remembers it for retransmission and takes note of a keyframe. `None`: it is too old for
     /// all that.
     pub(crate) fn keep(
         &mut self,
+        now: Instant,
         mut entry: Entry,
         payload: &[u8],
         descriptor: Option<&[u8]>,
         packets: usize,
     ) -> Option<Numbers> {
         entry.numbers = self.numbering.number(&entry, &self.history)?;
-        if self.numbering.is_layered()
-            && let Some(at) = self.last_packet
-        {
+        if self.numbering.is_layered() {
             let fewer = Tempo::THINNED.into_iter().zip(&mut self.thinned);
             fewer.filter(|(tempo, _)| entry.numbers.least <= *tempo).for_each(|(_, rate)| {
-                rate.on_packet(at, payload.len());
+                rate.on_packet(now, payload.len());
             });
         }
         if entry.mark.keyframe {
             self.keyframe.on_keyframe();
             self.height = entry.mark.height.or(self.height);
             // Of the packets that begin it (parameter sets, its first slice) the first counts.
-            if self.last_keyframe.is_none_or(|known| known.timestamp != entry.timestamp)
-                && let Some(at) = self.last_packet
-            {
-                self.last_keyframe =
-                    Some(Keyframe { seq: entry.seq, timestamp: entry.timestamp, at, bytes: 0 });
+            if self.last_keyframe.is_none_or(|known| known.timestamp != entry.timestamp) {
+                let (seq, timestamp) = (entry.seq, entry.timestamp);
+                self.last_keyframe = Some(Keyframe { seq, timestamp, at: now, bytes: 0 });
             }
         }
         if let Some(keyframe) = &mut self.last_keyframe
@@ -270,6 +286,7 @@ impl Layer {
         {
             keyframe.bytes += payload.len();
         }
+        self.newest = self.newest.max(Some(entry.seq));
         self.history.provide(packets);
         self.history.store(entry, payload, descriptor);
         Some(entry.numbers)
@@ -337,17 +354,16 @@ impl Layer {
 
     /// Whether somebody who begins with it needs no other keyframe.
     pub(crate) fn has_opening(&self, now: Instant, bytes_max: usize) -> bool {
-        let newest = self.reception.as_ref().map(|reception| reception.highest);
-        newest.is_some_and(|newest| self.opening(now, ExtSeq(newest.0 + 1), bytes_max).is_some())
+        self.newest.is_some_and(|newest| self.opening(now, ExtSeq(newest.0 + 1), bytes_max).is_some())
     }
 
     /// The packet with the highest number, if it is kept, and when what is in it was captured.
     pub(crate) fn newest(&self) -> Option<(&Entry, Duration)> {
-        Some((self.history.find(self.reception.as_ref()?.highest)?.0, self.captured))
+        Some((self.history.find(self.newest?)?.0, self.captured))
     }
 
     pub(crate) fn on_captured(&mut self, seq: ExtSeq, captured: Duration) {
-        if self.reception.as_ref().is_some_and(|reception| reception.highest == seq) {
+        if self.newest == Some(seq) {
             self.captured = captured;
         }
     }

@@ -21,5 +21,6 @@ pub(crate) mod slot;
 pub(crate) mod source;
 pub(crate) mod speaker;
 pub mod srtp;
+pub(crate) mod svc;
 pub(crate) mod tempo;
 pub mod transport;

@@ -49,10 +49,19 @@ pub(crate) fn send_requests(
         let interval = source.keyframe_interval(turn.limits.keyframe_interval);
         let most = source.layers.iter().filter_map(wanted).max().filter(|_| source.flows());
         let asks = most.is_some_and(|urgency| source.requests.due(now, interval, urgency));
+        let is_split = source.is_split();
         for (index, layer) in source.layers.iter_mut().enumerate() {
             // Newcomers begin with the smallest, which costs little and which browsers make a keyframe of in any case.
-            let is_asked = asks && (wanted(layer).is_some() || (index == 0 && layer.is_live(now)));
+            let is_asked =
+                asks && (wanted(layer).is_some() || (index == 0 && (is_split || layer.is_live(now))));
             let Some(media) = layer.ssrc else { continue };
+            if is_split && index > 0 {
+                // Of one encoding, which was asked with the first.
+                if is_asked {
+                    layer.keyframe.on_asked();
+                }
+                continue;
+            }
             let mut writer = Writer::new(&mut buffer);
             if is_asked {
                 writer.pli(owner.ssrc, media);

@@ -338,9 +338,11 @@ impl Slot {
             }
         };
         let talkspurt = self.sent.is_none();
+        // What came late fills the place of something that was left out.
+        let is_whole = mapping.tempo >= meta.numbers.needed;
         let mut out = Outgoing {
-            marker: meta.marker || (talkspurt && meta.kind == MediaKind::Audio),
-            padding: meta.padding,
+            marker: (is_whole && meta.marker) || (talkspurt && meta.kind == MediaKind::Audio),
+            padding: is_whole && meta.padding,
             pt,
             seq: seq.seq(),
             timestamp,
@@ -350,7 +352,7 @@ impl Slot {
             Head::Prepared(prepared) => prepared.header_len(),
             Head::Composed(extensions) => out.len(extensions),
         };
-        let payload = &packet.payload[skipped..];
+        let payload = if is_whole { &packet.payload[skipped..] } else { &[] };
         let len = header_len + payload.len() + to.overhead;
         if len > to.datagram_max {
             return Err(Dropped::TooLarge);

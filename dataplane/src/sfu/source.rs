@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::counters::Dropped;
-use crate::id::{Codec, ParticipantId, SlotIndex, SourceKind};
+use crate::id::{Codec, ExtSeq, ParticipantId, RtpTime, SlotIndex, SourceKind, Ssrc};
 use crate::link::SourceSpec;
 use crate::sfu::allocation::{LAYERS_MAX, Ladder, Rung};
 use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::Participant;
 use crate::sfu::slab::Key;
+use crate::sfu::svc::{Part, Parts, Split};
 use crate::sfu::tempo::Tempo;
+use crate::wire::codec::FrameMark;
+use crate::wire::codec::dependency::Structure;
+use crate::wire::rtp::Header;
 
 /// Height assumed of the largest layer until a keyframe tells it; each smaller layer is taken as half.
 const ASSUMED_HEIGHT: u16 = 720;
@@ -36,8 +40,10 @@ pub(crate) struct Source {
     pub(crate) on: bool,
     /// By the control plane, whatever the owner says.
     pub(crate) withheld: bool,
-    /// From the smallest to the largest.
+    /// From the smallest to the largest: encodings of their own, or spatial layers of one.
     pub(crate) layers: Vec<Layer>,
+    /// Of one encoding with several spatial layers.
+    split: Option<Box<Split>>,
     pub(crate) subscribers: Vec<(Key<Participant>, SlotIndex)>,
     wanted: Wanted,
     pub(crate) requests: Requests,
@@ -90,6 +96,7 @@ impl Source {
             on: false,
             withheld: false,
             layers,
+            split: None,
             subscribers: Vec::new(),
             wanted,
             requests: Requests::default(),
@@ -116,6 +123,98 @@ impl Source {
             None if self.spec.rids.is_empty() => Some(0),
             None => None,
         }
+    }
+
+    /// The sender began a new encoding of a layer under `ssrc`.
+    pub(crate) fn start(&mut self, layer: usize, ssrc: Ssrc) {
+        match self.split.take() {
+            Some(_) => self.layers.iter_mut().for_each(|layer| layer.start(ssrc)),
+            None => self.layers[layer].start(ssrc),
+        }
+    }
+
+    /// A packet of an encoding has come before.
+    pub(crate) fn has(&self, layer: usize, seq: ExtSeq) -> bool {
+        match &self.split {
+            Some(split) => split.has(seq),
+            None => self.layers[layer].history.contains(seq),
+        }
+    }
+
+    /// Whether its layers are spatial ones of one encoding.
+    pub(crate) fn is_split(&self) -> bool {
+        self.split.is_some()
+    }
+
+    /// Whether its owner can leave some of its layers out.
+    pub(crate) fn is_simulcast(&self) -> bool {
+        self.spec.rids.len() > 1
+    }
+
+    /// What a packet of video that came for `layer` is in each of the layers. `None`: it is too old for that.
+    pub(crate) fn parts(
+        &mut self,
+        now: Instant,
+        layer: usize,
+        seq: ExtSeq,
+        header: &Header,
+        mark: FrameMark,
+        descriptor: Option<&[u8]>,
+    ) -> Option<Parts> {
+        let (timestamp, marker) = (header.timestamp, header.marker);
+        let structure = &mut self.layers[layer].structure;
+        // What cannot be read tells nothing.
+        let frame = descriptor.and_then(|value| Structure::read(structure, value).unwrap_or(None));
+        let spatial = structure.as_ref().map_or(1, |structure| structure.spatial_layers());
+        if spatial > self.layers.len() && self.spec.rids.is_empty() {
+            self.grow(spatial.min(LAYERS_MAX));
+        }
+        let structure = self.layers[layer].structure.take();
+        let described = frame.as_ref().zip(structure.as_deref());
+        let parts = match &mut self.split {
+            Some(split) => {
+                if let Some(frame) = &frame {
+                    let silent =
+                        self.layers.iter_mut().enumerate().filter(|(at, _)| frame.active & 1 << at == 0);
+                    silent.for_each(|(_, layer)| layer.on_silence(now));
+                }
+                split.parts(seq, timestamp, marker, mark, described, self.layers.len())
+            }
+            None => {
+                let mark = described.map_or(mark, |(frame, structure)| {
+                    let top = structure.spatial_layers() - 1;
+                    mark.described(frame, top, structure.height(top))
+                });
+                Some(Parts::one(Part { layer, seq, marker, mark, is_empty: false, is_own: true }))
+            }
+        };
+        self.layers[layer].structure = structure;
+        parts
+    }
+
+    /// Its one encoding has so many spatial layers.
+    fn grow(&mut self, count: usize) {
+        let codecs = &self.spec.codecs;
+        let clock = codecs.first().map_or(90_000, |c| c.codec.clock_rate_hz());
+        self.split.get_or_insert_with(|| Box::new(Split::new()));
+        while self.layers.len() < count {
+            let mut layer = Layer::new(clock);
+            if let Some(ssrc) = self.layers[0].ssrc {
+                layer.start(ssrc);
+            }
+            self.layers.push(layer);
+        }
+        self.wanted.told = count;
+    }
+
+    /// Of all the layers that are one encoding.
+    pub(crate) fn on_sender_report(&mut self, layer: usize, now: Instant, ntp: u64, rtp_time: RtpTime) {
+        let count = if self.is_split() { self.layers.len() } else { 1 };
+        self.layers
+            .iter_mut()
+            .skip(layer)
+            .take(count)
+            .for_each(|layer| layer.on_sender_report(now, ntp, rtp_time));
     }
 
     /// The live layers not larger than `height`, or the smallest live one; empty when none is live. One that comes and goes
@@ -200,7 +299,9 @@ impl Source {
     /// Least time between two keyframe requests in the long run: at least `least`, and longer while keyframes would be more
     /// than their share of what the source sends. A browser that is asked for one layer makes keyframes of all.
     pub(crate) fn keyframe_interval(&self, least: Duration) -> Duration {
-        let bits: f64 = self.layers.iter().map(|layer| layer.keyframe_bytes() as f64 * 8.0).sum();
+        let bits = self.layers.iter().map(|layer| layer.keyframe_bytes() as f64 * 8.0);
+        // Of spatial layers the largest holds the others' keyframes.
+        let bits: f64 = if self.is_split() { bits.fold(0.0, f64::max) } else { bits.sum() };
         let bps: f64 = self.layers.iter().filter_map(|layer| layer.rate.bps()).map(|bps| bps as f64).sum();
         let seconds = if bps > 0.0 { bits / (bps * KEYFRAMES_SHARE) } else { 0.0 };
         Duration::from_secs_f64(seconds.min(KEYFRAME_INTERVAL_MAX_S)).max(least)

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Numbers belong to the layer, not to the receiver: they are found once for each packet that arrives. What has not arrived
-//! counts as forwarded, since nobody knows what it is; when it comes late, it is, so that no hole stays open.
+//! counts as forwarded, since nobody knows what it is; when it comes late, it is, so that no hole stays open: whole where that
+//! is VP8, whose picture ids have no hole either, and as nothing but its number where it is not.
 
 use crate::id::{Codec, ExtSeq, RtpTime};
 use crate::sfu::history::{Entry, History};
@@ -29,6 +30,8 @@ pub(crate) enum Tempo {
 pub(crate) struct Numbers {
     /// The least tempo that has this packet.
     pub(crate) least: Tempo,
+    /// At a lesser one than this there is nothing in it but its number.
+    pub(crate) needed: Tempo,
     /// Of a packet that a tempo does not have, the number of the next that it has.
     seq: [ExtSeq; 3],
     /// Pictures left out before this one, in numbers of the width of picture ids.
@@ -52,7 +55,7 @@ impl Tempo {
 impl Numbers {
     /// Of a packet in a stream of which nothing has been left out.
     pub(crate) fn whole(seq: ExtSeq) -> Numbers {
-        Numbers { least: Tempo::Base, seq: [seq; 3], left_out: [0; 3] }
+        Numbers { least: Tempo::Base, needed: Tempo::Base, seq: [seq; 3], left_out: [0; 3] }
     }
 
     pub(crate) fn seq(&self, tempo: Tempo) -> ExtSeq {
@@ -67,19 +70,21 @@ impl Numbers {
     pub(crate) fn before(&self, distance: u64) -> Numbers {
         Numbers {
             least: Tempo::Base,
+            needed: Tempo::Base,
             seq: self.seq.map(|seq| ExtSeq(seq.0.saturating_sub(distance))),
             ..*self
         }
     }
 
-    /// Of the packet that is `distance` behind this one, with nothing but missing ones between them.
-    fn after(&self, distance: u64, new_picture: bool, least: Tempo) -> Numbers {
-        let mut next = Numbers { least, ..*self };
+    /// Of the packet that is `distance` behind this one, with nothing but missing ones between them; `renumbers` says whether
+    /// it begins a picture whose id shall be in turn.
+    fn after(&self, distance: u64, renumbers: bool, least: Tempo) -> Numbers {
+        let mut next = Numbers { least, needed: least, ..*self };
         for tempo in [Tempo::Base, Tempo::Middle, Tempo::Full] {
             let has = u64::from(tempo >= self.least);
             let (seq, left_out) = (&mut next.seq[tempo as usize], &mut next.left_out[tempo as usize]);
             *seq = ExtSeq(seq.0 + distance - 1 + has);
-            *left_out = left_out.wrapping_add(u16::from(new_picture && has == 0));
+            *left_out = left_out.wrapping_add(u16::from(renumbers && has == 0));
         }
         next
     }
@@ -88,7 +93,8 @@ impl Numbers {
 impl Numbering {
     /// The numbers of a packet that has just arrived and is not in the history yet; `None` when it is older than all that is.
     ///
-    /// VP8 only: its picture ids may be renumbered, since no picture names another by it (RFC 7741 §4.2).
+    /// Picture ids are renumbered in VP8, where no picture names another by it (RFC 7741 §4.2) and none may be missing. In VP9
+    /// pictures may be named by their ids; temporal layers of other codecs than VP8 are told by dependency descriptors.
     pub(crate) fn number(&mut self, entry: &Entry, history: &History) -> Option<Numbers> {
         let (seq, mark) = (entry.seq, &entry.mark);
         let Some((newest, timestamp, numbers)) = &self.newest else {
@@ -96,17 +102,21 @@ impl Numbering {
             self.newest = Some((seq, entry.timestamp, first));
             return Some(first);
         };
-        if seq <= *newest {
-            return history.numbers(seq);
-        }
-        let is_layered = entry.codec == Codec::Vp8 && mark.temporal_id > 0;
-        self.syncs |= is_layered && mark.layer_sync;
+        let is_vp8 = entry.codec == Codec::Vp8;
+        self.syncs |= mark.layer_sync;
         let least = match mark.temporal_id {
-            _ if !is_layered || !self.syncs => Tempo::Base,
+            _ if !self.syncs => Tempo::Base,
+            0 => Tempo::Base,
             1 => Tempo::Middle,
             _ => Tempo::Full,
         };
-        let next = numbers.after(seq.0 - newest.0, *timestamp != entry.timestamp, least);
+        if seq <= *newest {
+            let needed = if is_vp8 { Tempo::Base } else { least };
+            return history
+                .numbers(seq)
+                .map(|numbers| Numbers { needed: needed.max(numbers.needed), ..numbers });
+        }
+        let next = numbers.after(seq.0 - newest.0, is_vp8 && *timestamp != entry.timestamp, least);
         self.newest = Some((seq, entry.timestamp, next));
         Some(next)
     }

@@ -173,8 +173,7 @@ impl Room {
                 }
             }
         }
-        for (_, source) in sources.iter_mut().filter(|(_, source)| source.layers.len() > 1 && source.flows())
-        {
+        for (_, source) in sources.iter_mut().filter(|(_, source)| source.is_simulcast() && source.flows()) {
             if let Some(layers) = source.next_wanted(now) {
                 let (participant, source) = (source.owner_id, source.kind);
                 events.push_back(Event::LayersWanted { room: *room, participant, source, layers });

@@ -15,8 +15,9 @@ use crate::sfu::participant::{Participant, Stream};
 use crate::sfu::room::{Room, Turn, opening, pacing};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::source::Source;
+use crate::sfu::svc::{Part, Parts};
 use crate::sfu::tempo::Numbers;
-use crate::wire::codec::{self, FrameMark};
+use crate::wire::codec;
 use crate::wire::ext::ExtensionValues;
 use crate::wire::rtcp::{self, Packet, ReportBlocks};
 use crate::wire::rtp::Header;
@@ -69,14 +70,16 @@ impl Room {
             participant.sound_intake.admit(turn.now, listeners, most)?;
         }
         let stopped = source.stopped();
-        let layer = source.layers.get_mut(stream.layer).ok_or(Dropped::UnknownSource)?;
+        let layer = source.layers.get(stream.layer).ok_or(Dropped::UnknownSource)?;
         let (seq, payload) = match is_rtx {
             true => match original(layer, payload, padding)? {
-                Some(original) => original,
-                None => return Ok(()),
+                Some((seq, payload)) if !source.has(stream.layer, seq) => (seq, payload),
+                // Nothing new is in it.
+                Some(_) | None => return Ok(()),
             },
             false => (seq, payload),
         };
+        let layer = &mut source.layers[stream.layer];
         layer.on_packet(turn.now, turn.epoch, seq, header.timestamp, is_rtx, is_video && stopped.is_none());
         if let Some(reason) = stopped {
             return Err(reason);
@@ -85,40 +88,58 @@ impl Room {
         if codec == Codec::Red {
             earlier = codec::red::primary(payload).ok_or(Dropped::MalformedRtp)?;
         }
-        layer.rate.on_packet(turn.now, payload.len() - earlier);
-        let mut mark = FrameMark { keyframe: true, ..FrameMark::default() };
-        let mut numbers = Numbers::whole(seq);
-        if is_video {
-            mark = codec::inspect(codec, payload);
-            let entry = Entry::new(seq, header.timestamp, header.marker, header.padding, codec, mark);
-            let kept = layer.keep(entry, payload, values.dependency_descriptor, turn.limits.history_packets);
-            numbers = kept.ok_or(Dropped::NotInHistory)?;
-        }
         let captured =
             participant.clock.captured(layer.sender_report(), header.timestamp, codec.clock_rate_hz(), clock);
-        layer.on_captured(seq, captured);
-        let epoch = layer.epoch;
-        if !is_video && self.speakers.on_level(turn.now, stream.source, audio_level) {
+        let descriptor = values.dependency_descriptor;
+        let parts = match is_video {
+            true => {
+                let mark = codec::inspect(codec, payload);
+                let parts = source.parts(turn.now, stream.layer, seq, &header, mark, descriptor);
+                parts.ok_or(Dropped::NotInHistory)?
+            }
+            false => Parts::one(Part::of_sound(seq, header.marker)),
+        };
+        let holders_change = !is_video && self.speakers.on_level(turn.now, stream.source, audio_level);
+        let mut kept = Ok(());
+        for part in parts.iter() {
+            let Part { layer: at, seq, marker, mark, is_empty, is_own } = *part;
+            let layer = &mut source.layers[at];
+            let payload: &[u8] = if is_empty { &[] } else { payload };
+            let padding = header.padding && !is_empty;
+            layer.rate.on_packet(turn.now, payload.len() - earlier);
+            let mut numbers = Numbers::whole(seq);
+            if is_video {
+                if is_own {
+                    layer.on_sign(turn.now);
+                }
+                let entry = Entry::new(seq, header.timestamp, marker, padding, codec, mark);
+                let kept = layer.keep(turn.now, entry, payload, descriptor, turn.limits.history_packets);
+                numbers = kept.ok_or(Dropped::NotInHistory)?;
+                layer.on_captured(seq, captured);
+            }
+            let meta = Meta {
+                kind,
+                layer: at,
+                epoch: layer.epoch,
+                seq,
+                numbers,
+                timestamp: header.timestamp,
+                marker,
+                padding,
+                codec,
+                mark,
+                audio_level,
+                captured,
+            };
+            let descriptor = descriptor.filter(|_| !is_empty);
+            if !turn.batch.push(turn.now, self.id, stream.source, meta, descriptor, payload) {
+                kept = Err(Dropped::EgressFull);
+            }
+        }
+        if holders_change {
             self.assign_audio(turn.events);
         }
-        let meta = Meta {
-            kind,
-            layer: stream.layer,
-            epoch,
-            seq,
-            numbers,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            padding: header.padding,
-            codec,
-            mark,
-            audio_level,
-            captured,
-        };
-        if !turn.batch.push(turn.now, self.id, stream.source, meta, values.dependency_descriptor, payload) {
-            return Err(Dropped::EgressFull);
-        }
-        Ok(())
+        kept
     }
 
     /// A compound RTCP packet of this participant (RFC 3550 §6, RFC 4585).
@@ -267,7 +288,7 @@ impl Room {
         let Some(participant) = self.participants.find_mut(key) else { return };
         let Some(stream) = participant.stream_of(ssrc).flatten().filter(|s| !s.rtx) else { return };
         let Some(source) = self.sources.find_mut(stream.source) else { return };
-        source.layers[stream.layer].on_sender_report(turn.now, ntp, rtp_time);
+        source.on_sender_report(stream.layer, turn.now, ntp, rtp_time);
         participant.clock.on_sender_report(turn.clock(), ntp);
     }
 
@@ -313,7 +334,7 @@ impl Room {
     }
 }
 
-/// The packet inside a retransmission (RFC 4588 §4) and its number; `None` when there is nothing new in it.
+/// The packet inside a retransmission (RFC 4588 §4) and its number; `None` when there is nothing in it.
 fn original<'p>(
     layer: &Layer,
     payload: &'p mut [u8],
@@ -325,7 +346,7 @@ fn original<'p>(
     }
     let (number, payload) = payload.split_at_mut(2);
     let seq = layer.nearest(SeqNo(u16::from_be_bytes([number[0], number[1]]))).ok_or(Dropped::RtxInvalid)?;
-    Ok(Some((seq, payload)).filter(|_| !layer.history.contains(seq)))
+    Ok(Some((seq, payload)))
 }
 
 /// Finds out which encoding an SSRC is, from an authenticated packet: by MID and RID (RFC 8843 §9.2, RFC 8852), by
@@ -364,7 +385,7 @@ fn bind(
     if rtx {
         source.layers[layer].rtx_ssrc = Some(header.ssrc);
     } else {
-        source.layers[layer].start(header.ssrc);
+        source.start(layer, header.ssrc);
     }
     let stream = Stream { source: key, layer, rtx };
     for (_, known) in &mut participant.streams {

@@ -133,6 +133,8 @@ impl Slot {
         let in_seq = history.at(mapping.tempo, number).ok_or(Dropped::NotInHistory)?;
         let (entry, payload) = history.find(in_seq).ok_or(Dropped::NotInHistory)?;
         let (ssrc, pt) = self.rtx_for(entry.codec).ok_or(Dropped::CodecNotReceivable)?;
+        let is_whole = mapping.tempo >= entry.numbers.needed;
+        let payload = if is_whole { payload } else { &[] };
 
         let mut extensions = Extensions::new();
         self.push_extensions(&mut extensions, to);
@@ -142,8 +144,8 @@ impl Slot {
             push_dependency_descriptor(&mut extensions, id, descriptor, mapping.frame_number);
         }
         let out = Outgoing {
-            marker: entry.marker,
-            padding: entry.padding,
+            marker: is_whole && entry.marker,
+            padding: is_whole && entry.padding,
             pt,
             seq: self.rtx_seq.seq(),
             timestamp: mapping.time(entry.timestamp),

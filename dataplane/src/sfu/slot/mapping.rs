@@ -39,7 +39,8 @@ impl Mapping {
     pub(super) fn at_tempo(&self, tempo: Tempo, meta: &Meta, next: ExtSeq) -> Option<Mapping> {
         let Meta { mark, numbers, .. } = meta;
         let is_newest = self.seq(numbers) >= next;
-        let enters = mark.layer_sync && numbers.least > self.tempo && numbers.least <= tempo;
+        let is_above = numbers.least > self.tempo && numbers.least <= tempo;
+        let enters = mark.layer_sync && (is_above || mark.temporal_id == 0);
         if !mark.frame_start || !is_newest || !(tempo < self.tempo || mark.keyframe || enters) {
             return None;
         }

@@ -3,11 +3,25 @@
 //!
 //! ```text
 //!  |S|E| template  |         frame number          |      mandatory: start and end of frame, template id
-//!  |T|A|D|F|C|  ...                                       T: a template dependency structure is attached
+//!  |T|A|D|F|C|  ...                                       T: a template structure is attached, A: which decode targets
+//!                                                         are active, D: indications of this frame's own
 //! ```
+//!
+//! A *decode target* is what a receiver can be given: a spatial layer with pictures up to a temporal one. A *template* says what
+//! frames that name it are to each target: no part of it, or one with which a receiver can go over to it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use crate::wire::Malformed;
+
+/// Spatial layers of one stream that are told apart.
+pub const SPATIAL_LAYERS_MAX: usize = 4;
+/// AV1 has three bits for a temporal layer (§5.3.3).
+const TEMPORAL_LAYERS_MAX: u8 = 8;
+/// Template ids have six bits.
+const TEMPLATES_MAX: usize = 64;
+/// Values of an indication, two bits each (table A.1).
+const NOT_PRESENT: u64 = 0;
+const SWITCH: u64 = 2;
 
 /// The fields that every descriptor has, and whether it brings a template structure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +38,47 @@ pub struct Descriptor {
     pub structure_attached: bool,
 }
 
+/// What a packet's frame is to each spatial layer. Bit `n` is for those who see layer `n`, with all of its pictures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// First packet of its frame.
+    pub starts: bool,
+    /// Last packet of its frame.
+    pub ends: bool,
+    pub spatial_id: u8,
+    pub temporal_id: u8,
+    /// They need it.
+    pub members: u8,
+    /// Whoever sees the layer with fewer pictures can see all of them from here on.
+    pub switches: u8,
+    /// The layer is being sent at all.
+    pub active: u8,
+}
+
+/// The template structure of one stream, and which of its decode targets are active.
+#[derive(Debug)]
+pub struct Structure {
+    /// The frame that brought it.
+    frame_number: u16,
+    template_id_offset: u8,
+    targets: u8,
+    templates: Vec<Template>,
+    /// Of each spatial layer the decode target that has all of its pictures.
+    tops: [Option<u8>; SPATIAL_LAYERS_MAX],
+    spatial_layers: u8,
+    /// In pixels.
+    heights: [Option<u16>; SPATIAL_LAYERS_MAX],
+    active: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Template {
+    spatial_id: u8,
+    temporal_id: u8,
+    /// Two bits for each decode target, the first lowest.
+    indications: u64,
+}
+
 impl Descriptor {
     pub fn parse(value: &[u8]) -> Result<Descriptor, Malformed> {
         let &[first, number0, number1, ref extended @ ..] = value else { return Err(Malformed) };
@@ -37,6 +92,188 @@ impl Descriptor {
     }
 }
 
+impl Structure {
+    /// Reads the descriptors of one stream in turn. `known` is what has been learnt from those before; what is newer replaces it.
+    /// `None`: the frame belongs to a structure that has not come.
+    pub fn read(known: &mut Option<Box<Structure>>, value: &[u8]) -> Result<Option<Frame>, Malformed> {
+        let descriptor = Descriptor::parse(value)?;
+        let mut bits = Bits { bytes: value, at: 24 };
+        let [has_structure, has_active, has_indications] = match value.len() {
+            0..=3 => [false; 3],
+            _ => {
+                let flags = bits.take(5)?;
+                [flags & 0x10 != 0, flags & 0x08 != 0, flags & 0x04 != 0]
+            }
+        };
+        if has_structure {
+            let attached = Structure::parse(&mut bits, descriptor.frame_number)?;
+            // A retransmission may bring what has been replaced since.
+            match known {
+                Some(newer) if newer.is_newer(descriptor.frame_number) => return Ok(None),
+                Some(structure) => **structure = attached,
+                None => *known = Some(Box::new(attached)),
+            }
+        }
+        let Some(structure) = known else { return Ok(None) };
+        let index = (descriptor.template_id + 64 - structure.template_id_offset) % 64;
+        let Some(mut template) = structure.templates.get(usize::from(index)).copied() else {
+            return Ok(None);
+        };
+        if has_active {
+            let active = bits.take(structure.targets)?;
+            if !structure.is_newer(descriptor.frame_number) {
+                structure.active = active;
+            }
+        }
+        if has_indications {
+            template.indications = bits.indications(structure.targets)?;
+        }
+        Ok(Some(structure.frame(&descriptor, &template)))
+    }
+
+    /// At least one.
+    pub fn spatial_layers(&self) -> usize {
+        usize::from(self.spatial_layers)
+    }
+
+    /// Of a spatial layer, in pixels, if told.
+    pub fn height(&self, spatial_id: usize) -> Option<u16> {
+        *self.heights.get(spatial_id)?
+    }
+
+    /// template_dependency_structure() of §A.8.2.
+    fn parse(bits: &mut Bits<'_>, frame_number: u16) -> Result<Structure, Malformed> {
+        let template_id_offset = bits.take(6)? as u8;
+        let targets = bits.take(5)? as u8 + 1;
+        let mut templates = Vec::new();
+        let (mut spatial_id, mut temporal_id) = (0, 0);
+        loop {
+            if templates.len() == TEMPLATES_MAX
+                || usize::from(spatial_id) == SPATIAL_LAYERS_MAX
+                || temporal_id == TEMPORAL_LAYERS_MAX
+            {
+                return Err(Malformed);
+            }
+            templates.push(Template { spatial_id, temporal_id, indications: 0 });
+            match bits.take(2)? {
+                0 => {}
+                1 => temporal_id += 1,
+                2 => (spatial_id, temporal_id) = (spatial_id + 1, 0),
+                _ => break,
+            }
+        }
+        for template in &mut templates {
+            template.indications = bits.indications(targets)?;
+        }
+        // The distances to the frames that are referred to.
+        for _ in &templates {
+            while bits.take(1)? == 1 {
+                bits.take(4)?;
+            }
+        }
+        let chains = bits.non_symmetric(u32::from(targets) + 1)?;
+        if chains > 0 {
+            for _ in 0..targets {
+                bits.non_symmetric(chains)?;
+            }
+            for _ in 0..templates.len() as u32 * chains {
+                bits.take(4)?;
+            }
+        }
+        let mut heights = [None; SPATIAL_LAYERS_MAX];
+        if bits.take(1)? == 1 {
+            for height in heights.iter_mut().take(usize::from(spatial_id) + 1) {
+                bits.take(16)?;
+                *height = u16::try_from(bits.take(16)? + 1).ok();
+            }
+        }
+        let tops = std::array::from_fn(|layer| top(&templates, targets, layer as u8));
+        let (spatial_layers, active) = (spatial_id + 1, u32::MAX);
+        Ok(Structure {
+            frame_number,
+            template_id_offset,
+            targets,
+            templates,
+            tops,
+            spatial_layers,
+            heights,
+            active,
+        })
+    }
+
+    /// It came with a later frame.
+    fn is_newer(&self, frame_number: u16) -> bool {
+        self.frame_number.wrapping_sub(frame_number).cast_signed() > 0
+    }
+
+    fn frame(&self, descriptor: &Descriptor, template: &Template) -> Frame {
+        let layers = |is: &dyn Fn(u8) -> bool| {
+            let tops = self.tops.iter().enumerate();
+            tops.filter(|(_, top)| top.is_some_and(is)).fold(0, |mask, (layer, _)| mask | 1 << layer)
+        };
+        Frame {
+            starts: descriptor.start_of_frame,
+            ends: descriptor.end_of_frame,
+            spatial_id: template.spatial_id,
+            temporal_id: template.temporal_id,
+            members: layers(&|target| template.indication(target) != NOT_PRESENT),
+            switches: layers(&|target| template.indication(target) == SWITCH),
+            active: layers(&|target| self.active & 1 << target != 0),
+        }
+    }
+}
+
+impl Template {
+    fn indication(&self, target: u8) -> u64 {
+        self.indications >> (2 * target) & 0x03
+    }
+}
+
+/// The decode target with the most pictures whose highest spatial layer is `layer`: decode_target_layers() of §A.8.2.
+fn top(templates: &[Template], targets: u8, layer: u8) -> Option<u8> {
+    let highest = |target: u8, of: fn(&Template) -> u8| {
+        let parts = templates.iter().filter(|template| template.indication(target) != NOT_PRESENT);
+        parts.map(of).max()
+    };
+    (0..targets)
+        .filter(|target| highest(*target, |template| template.spatial_id) == Some(layer))
+        .max_by_key(|target| highest(*target, |template| template.temporal_id))
+}
+
+/// Walks a descriptor bit by bit.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    /// f(n) of §A.8.1, for up to 32 bits.
+    fn take(&mut self, count: u8) -> Result<u32, Malformed> {
+        let mut value = 0;
+        for _ in 0..count {
+            let byte = self.bytes.get(self.at / 8).ok_or(Malformed)?;
+            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    /// ns(n) of §A.8.1: a number below `bound`, of which the lesser take a bit less than the others.
+    fn non_symmetric(&mut self, bound: u32) -> Result<u32, Malformed> {
+        let width = u32::BITS - bound.leading_zeros();
+        let short = (1 << width) - bound;
+        let value = self.take(width as u8 - 1)?;
+        if value < short {
+            return Ok(value);
+        }
+        Ok((value << 1) - short + self.take(1)?)
+    }
+
+    fn indications(&mut self, targets: u8) -> Result<u64, Malformed> {
+        (0..targets).try_fold(0, |all, target| Ok(all | u64::from(self.take(2)?) << (2 * target)))
+    }
+}
+
 /// Overwrites the frame number in place. All else that a descriptor tells is relative to it.
 pub fn patch_frame_number(value: &mut [u8], frame_number: u16) {
     if let [_, number0, number1, ..] = value {
@@ -45,10 +282,120 @@ pub fn patch_frame_number(value: &mut [u8], frame_number: u16) {
 }
 
 #[cfg(test)]
+pub(crate) mod written;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::written::{Encoding, LOWEST_HEIGHT, Place};
     use super::*;
+
+    const L3T3_KEY: Encoding = Encoding { spatial: 3, temporal: 3, is_key: true, template_id_offset: 60 };
+    const L1T3: Encoding = Encoding { spatial: 1, temporal: 3, ..L3T3_KEY };
+    const KEY: Place =
+        Place { spatial: 0, temporal: 0, key: true, starts: true, ends: false, frame_number: 7 };
+
+    /// What is known after a key picture of an encoding has begun.
+    fn begun(encoding: &Encoding) -> Option<Box<Structure>> {
+        let mut known = None;
+        let frame = Structure::read(&mut known, &encoding.with_structure(KEY)).unwrap().unwrap();
+        assert_eq!((frame.spatial_id, frame.temporal_id), (0, 0));
+        known
+    }
+
+    fn read(known: &mut Option<Box<Structure>>, value: &[u8]) -> Frame {
+        Structure::read(known, value).unwrap().unwrap()
+    }
+
+    /// Of a picture behind the key picture: members and switches, as bits for the spatial layers.
+    fn delta(encoding: &Encoding, spatial: u8, temporal: u8) -> (u8, u8) {
+        let place = Place { spatial, temporal, key: false, starts: true, ends: true, frame_number: 8 };
+        let frame = read(&mut begun(encoding), &encoding.descriptor(place));
+        assert_eq!((frame.spatial_id, frame.temporal_id), (spatial, temporal));
+        assert!(frame.starts && frame.ends);
+        (frame.members, frame.switches)
+    }
+
+    #[test]
+    fn only_key_pictures_are_a_part_of_the_layers_above() {
+        let key =
+            |spatial| read(&mut begun(&L3T3_KEY), &L3T3_KEY.descriptor(Place { spatial, ..KEY })).members;
+        assert_eq!([0, 1, 2].map(key), [0b111, 0b110, 0b100]);
+        assert_eq!([0, 1, 2].map(|spatial| delta(&L3T3_KEY, spatial, 0)), [(1, 1), (2, 2), (4, 4)]);
+        let full = Encoding { is_key: false, ..L3T3_KEY };
+        assert_eq!([0, 1, 2].map(|spatial| delta(&full, spatial, 0)), [(0b111, 1), (0b110, 2), (0b100, 4)]);
+    }
+
+    #[test]
+    fn all_pictures_can_be_seen_from_where_the_encoder_says_so() {
+        assert_eq!([0, 1, 2].map(|temporal| delta(&L1T3, 0, temporal)), [(1, 1), (1, 1), (1, 0)]);
+        assert_eq!([0, 1, 2].map(|temporal| delta(&L3T3_KEY, 2, temporal)), [(4, 4), (4, 4), (4, 0)]);
+        let place = Place { key: false, frame_number: 8, ..KEY };
+        let frame = read(&mut begun(&L1T3), &L1T3.with_indications(place, &[2, 2, 3]));
+        assert_eq!((frame.members, frame.switches), (1, 0));
+    }
+
+    #[test]
+    fn the_sizes_of_spatial_layers_are_known() {
+        let structure = begun(&L3T3_KEY).unwrap();
+        assert_eq!(structure.spatial_layers(), 3);
+        assert_eq!(
+            [0, 1, 2].map(|layer| structure.height(layer)),
+            [1, 2, 4].map(|times| Some(times * LOWEST_HEIGHT))
+        );
+        assert_eq!((structure.height(3), structure.height(9)), (None, None));
+    }
+
+    #[test]
+    fn what_is_active_holds_until_something_else_is_said() {
+        let mut known = begun(&L3T3_KEY);
+        let place = |frame_number| Place { key: false, frame_number, ..KEY };
+        assert_eq!(read(&mut known, &L3T3_KEY.descriptor(place(8))).active, 0b111);
+        assert_eq!(read(&mut known, &L3T3_KEY.with_active(place(9), 0b000_111_111)).active, 0b011);
+        assert_eq!(read(&mut known, &L3T3_KEY.descriptor(place(10))).active, 0b011);
+        assert_eq!(
+            read(&mut known, &L3T3_KEY.with_structure(Place { frame_number: 11, ..KEY })).active,
+            0b111
+        );
+        // What was said of the sequence before comes late.
+        assert_eq!(read(&mut known, &L3T3_KEY.with_active(place(9), 0b000_111_111)).active, 0b111);
+    }
+
+    #[test]
+    fn a_frame_without_its_structure_tells_nothing() {
+        let place = Place { key: false, ..KEY };
+        assert_eq!(Structure::read(&mut None, &L1T3.descriptor(place)), Ok(None));
+        let other = Encoding { template_id_offset: 20, ..L1T3 };
+        assert_eq!(Structure::read(&mut begun(&L1T3), &other.descriptor(place)), Ok(None));
+    }
+
+    #[test]
+    fn a_structure_that_comes_late_does_not_replace_a_newer_one() {
+        let mut known = begun(&L3T3_KEY);
+        let before = L1T3.with_structure(Place { frame_number: u16::MAX, ..KEY });
+        assert_eq!(Structure::read(&mut known, &before), Ok(None));
+        assert_eq!(known.as_ref().unwrap().spatial_layers(), 3);
+        read(&mut known, &L1T3.with_structure(Place { frame_number: 8, ..KEY }));
+        assert_eq!(known.unwrap().spatial_layers(), 1);
+    }
+
+    #[test]
+    fn a_structure_cut_short_or_with_too_many_layers_is_malformed_and_not_kept() {
+        let whole = L3T3_KEY.with_structure(KEY);
+        for len in 4..whole.len() {
+            let mut known = None;
+            assert_eq!(Structure::read(&mut known, &whole[..len]), Err(Malformed), "{len}");
+            assert!(known.is_none());
+        }
+        let many = [Encoding { spatial: 5, temporal: 1, ..L1T3 }, Encoding { temporal: 9, ..L1T3 }];
+        for encoding in many {
+            assert_eq!(Structure::read(&mut None, &encoding.with_structure(KEY)), Err(Malformed));
+        }
+        // Templates without an end.
+        let endless = [&[0x80, 0, 7, 0x80][..], &[0; 100]].concat();
+        assert_eq!(Structure::read(&mut None, &endless), Err(Malformed));
+    }
 
     #[test]
     fn a_descriptor_by_hand_is_read_field_by_field() {
@@ -77,6 +424,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_descriptor_makes_the_reading_panic(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..8)) {
+            let mut known = begun(&L3T3_KEY);
+            for value in values {
+                if let Ok(Some(frame)) = Structure::read(&mut known, &value) {
+                    prop_assert!(usize::from(frame.spatial_id) < SPATIAL_LAYERS_MAX && frame.temporal_id < TEMPORAL_LAYERS_MAX);
+                    prop_assert!(frame.members < 16 && frame.switches & !frame.members == 0);
+                }
+            }
+        }
+
         #[test]
         fn only_the_frame_number_is_patched(mut value in prop::collection::vec(any::<u8>(), 3..60), number in any::<u16>()) {
             let before = Descriptor::parse(&value).unwrap();

@@ -10,6 +10,7 @@ pub mod vp8;
 pub mod vp9;
 
 use crate::id::Codec;
+use dependency::Frame;
 
 /// What one payload tells. The default says nothing, and is what a malformed payload gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,7 +23,8 @@ pub struct FrameMark {
     pub temporal_id: u8,
     /// A decoder that has seen temporal layer 0 alone can go on with this picture and those above that layer behind it.
     pub layer_sync: bool,
-    /// In pixels, of the highest spatial layer, from a keyframe's header where it is cheap to read: VP8 and VP9.
+    /// In pixels, of the highest spatial layer, from a keyframe's header where it is cheap to read: VP8 and VP9, or from its
+    /// dependency descriptor.
     pub height: Option<u16>,
     pub picture_id: Option<PictureId>,
     pub tl0: Option<Tl0>,
@@ -42,6 +44,18 @@ pub struct PictureId {
 pub struct Tl0 {
     pub offset: u8,
     pub value: u8,
+}
+
+impl FrameMark {
+    /// With what a dependency descriptor tells of it to those who see a spatial layer of this height.
+    pub fn described(self, frame: &Frame, layer: usize, height: Option<u16>) -> FrameMark {
+        FrameMark {
+            temporal_id: frame.temporal_id,
+            layer_sync: frame.switches & 1 << layer != 0,
+            height: height.filter(|_| self.keyframe).or(self.height),
+            ..self
+        }
+    }
 }
 
 /// Looks at one payload. Every Opus packet counts as a picture of its own, because a decoder can start with any.

@@ -28,7 +28,8 @@ pub(super) fn inspect(payload: &[u8]) -> Option<FrameMark> {
             // TID and Y mean nothing while T is clear.
             if present & 0x20 != 0 {
                 mark.temporal_id = layer >> 6;
-                mark.layer_sync = layer & 0x20 != 0;
+                // Of the base layer it says nothing of what is above.
+                mark.layer_sync = layer & 0x20 != 0 && mark.temporal_id > 0;
             }
         }
     }
@@ -134,7 +135,7 @@ mod tests {
             prop_assert_eq!(ours.picture_id.map(|id| id.value), (theirs.i == 1).then_some(theirs.picture_id));
             prop_assert_eq!(ours.tl0.map(|tl0| tl0.value), (theirs.l == 1).then_some(theirs.tl0_pic_idx));
             prop_assert_eq!(ours.temporal_id, theirs.tid);
-            prop_assert_eq!(ours.layer_sync, theirs.t == 1 && theirs.y == 1);
+            prop_assert_eq!(ours.layer_sync, theirs.t == 1 && theirs.y == 1 && theirs.tid > 0);
             prop_assert_eq!(ours.frame_start, theirs.s == 1 && theirs.pid == 0);
             prop_assert_eq!(ours.keyframe, ours.frame_start && frame[0] & 1 == 0);
         }
