@@ -14,9 +14,9 @@ import { watch } from './watch.mjs';
 
 const { SAAL_NETNS_CHROMIUM: CHROMIUM } = process.env;
 const VIEWPORT = { width: 1400, height: 900 };
-const CAMERA = { width: 640, height: 360, frameRate: 15 };
-const CASES = [['video/VP9', 'L3T3_KEY'], ['video/AV1', 'L3T3_KEY'], ['video/AV1', 'L1T3']];
-const SCRIPT = 'rate=3M queue=300ms delay=20ms; 14s rate=250k; 28s rate=3M';
+const CAMERA = JSON.parse(process.env.CAMERA);
+const CASES = JSON.parse(process.env.CASES);
+const SCRIPT = process.env.SCRIPT ?? "rate=3M queue=300ms delay=20ms; 14s rate=250k; 28s rate=3M";
 const END = 40;
 
 let directory, server, chromium, firefox;

@@ -138,9 +138,9 @@ impl Split {
 
     /// The numbers of a packet that was missing until now, or has come already.
     fn before(&self, seq: ExtSeq, newest: ExtSeq) -> Option<Numbered> {
-        let next = (seq.0..=newest.0)
-            .take(REMEMBERED)
-            .find_map(|next| self.remembered[place(ExtSeq(next))].filter(|known| known.seq.0 == next))?;
+        let behind = (seq.0..=newest.0).map(ExtSeq).take_while(|_| newest.0 - seq.0 < REMEMBERED as u64);
+        let next =
+            behind.filter_map(|seq| self.remembered[place(seq)].filter(|known| known.seq == seq)).next()?;
         let numbers = next.numbers.map(|number| ExtSeq(number.0.saturating_sub(next.seq.0 - seq.0)));
         let members = if next.seq == seq { next.members } else { u8::MAX };
         Some(Numbered { seq, numbers, members })
@@ -161,4 +161,168 @@ impl Numbered {
 
 fn place(seq: ExtSeq) -> usize {
     seq.0 as usize % REMEMBERED
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::codec::dependency::written::{Encoding, Place};
+
+    const LAYERS: usize = 3;
+    const ENCODING: Encoding = Encoding { spatial: 3, temporal: 3, is_key: true, template_id_offset: 0 };
+    /// Packets of each frame.
+    const PACKETS: u64 = 2;
+    const PICTURE: u64 = PACKETS * LAYERS as u64;
+
+    /// A stream of which each tenth picture is a key picture, and what its layers have got.
+    struct Stream {
+        first: u64,
+        split: Split,
+        structure: Option<Box<Structure>>,
+    }
+
+    impl Stream {
+        fn new(first: u64) -> Stream {
+            let mut structure = None;
+            Structure::read(&mut structure, &ENCODING.with_structure(Stream::place(0))).unwrap();
+            Stream { first, split: Split::new(), structure }
+        }
+
+        fn place(nth: u64) -> Place {
+            let (frame, packet) = (nth / PACKETS, nth % PACKETS);
+            Place {
+                spatial: (frame % LAYERS as u64) as u8,
+                temporal: 0,
+                key: (nth / PICTURE).is_multiple_of(10),
+                starts: packet == 0,
+                ends: packet == PACKETS - 1,
+                frame_number: frame as u16,
+            }
+        }
+
+        /// The `nth` packet comes.
+        fn arrive(&mut self, nth: u64) -> Option<Vec<Part>> {
+            let place = Stream::place(nth);
+            let frame = Structure::read(&mut self.structure, &ENCODING.descriptor(place)).unwrap().unwrap();
+            let mark =
+                FrameMark { keyframe: place.key && nth.is_multiple_of(PICTURE), ..FrameMark::default() };
+            let marker = nth % PICTURE == PICTURE - 1;
+            let (seq, timestamp) = (ExtSeq(self.first + nth), RtpTime((nth / PICTURE) as u32));
+            let described = self.structure.as_deref().map(|structure| (&frame, structure));
+            let parts = self.split.parts(seq, timestamp, marker, mark, described, LAYERS)?;
+            Some(parts.iter().copied().collect())
+        }
+
+        fn is_needed(nth: u64, layer: usize) -> bool {
+            let place = Stream::place(nth);
+            let spatial = usize::from(place.spatial);
+            spatial == layer || (place.key && spatial < layer)
+        }
+    }
+
+    #[test]
+    fn each_layer_is_a_stream_of_pictures_without_holes() {
+        for first in [0, 65_530] {
+            let mut stream = Stream::new(first);
+            let mut parts: [Vec<Part>; LAYERS] = Default::default();
+            for part in (0..11 * PICTURE).flat_map(|nth| stream.arrive(nth).unwrap()) {
+                parts[part.layer].push(part);
+            }
+            for (layer, parts) in parts.iter().enumerate() {
+                let key = (layer + 1) * PACKETS as usize;
+                assert_eq!(parts.len(), 2 * key + 9 * PACKETS as usize);
+                assert!(parts.iter().enumerate().all(|(at, part)| part.seq.0 == first + at as u64));
+                let (of_key, rest) = parts.split_at(key);
+                let bits = |of: &[Part], bit: fn(&Part) -> bool| of.iter().map(bit).collect::<Vec<_>>();
+                for picture in [of_key].into_iter().chain(rest[..18].chunks(PACKETS as usize)) {
+                    let last = picture.len() - 1;
+                    assert_eq!(
+                        bits(picture, |part| part.mark.frame_start),
+                        (0..=last).map(|at| at == 0).collect::<Vec<_>>()
+                    );
+                    assert_eq!(
+                        bits(picture, |part| part.marker),
+                        (0..=last).map(|at| at == last).collect::<Vec<_>>()
+                    );
+                }
+                assert!(of_key[0].mark.keyframe && rest[18].mark.keyframe);
+                assert_eq!(of_key[0].mark.height, [Some(90), Some(180), Some(360)][layer]);
+                assert_eq!(parts.iter().filter(|part| part.is_own).count(), 11 * PACKETS as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_late_is_a_packet_where_it_is_needed_and_a_number_elsewhere() {
+        let mut stream = Stream::new(1000);
+        let late = PICTURE + 2;
+        (0..2 * PICTURE).filter(|nth| *nth != late).for_each(|nth| assert!(stream.arrive(nth).is_some()));
+        assert!(!stream.split.has(ExtSeq(1000 + late)) && stream.split.has(ExtSeq(1000 + late + 1)));
+        let parts = stream.arrive(late).unwrap();
+        let empty: Vec<_> = parts.iter().map(|part| (part.layer, part.is_empty)).collect();
+        assert_eq!(empty, [(0, true), (1, false), (2, true)]);
+        // Behind four packets of the key picture in layer 1, and the two of layer 0's next frame in that.
+        assert_eq!(parts.iter().map(|part| part.seq.0 - 1000).collect::<Vec<_>>(), [4, 4, 6]);
+        assert!(stream.split.has(ExtSeq(1000 + late)));
+    }
+
+    #[test]
+    fn what_is_older_than_what_is_remembered_has_no_number_any_more() {
+        let mut stream = Stream::new(1);
+        (1..600).for_each(|nth| assert!(stream.arrive(nth).is_some()));
+        assert!(stream.arrive(0).is_none());
+        assert!(
+            stream.split.parts(ExtSeq(0), RtpTime(0), false, FrameMark::default(), None, LAYERS).is_none()
+        );
+    }
+
+    #[test]
+    fn what_is_not_described_is_a_part_of_every_layer() {
+        let mut stream = Stream::new(1);
+        (0..PICTURE).for_each(|nth| assert!(stream.arrive(nth).is_some()));
+        let mark = FrameMark { frame_start: true, ..FrameMark::default() };
+        let parts = stream.split.parts(ExtSeq(PICTURE + 1), RtpTime(1), true, mark, None, LAYERS).unwrap();
+        let layers: Vec<_> =
+            parts.iter().map(|part| (part.layer, part.mark, part.marker, part.is_empty)).collect();
+        assert_eq!(layers, [0, 1, 2].map(|layer| (layer, mark, true, false)));
+    }
+
+    proptest! {
+        /// Packets get lost, and come late or never: in each layer no number is used twice, their order is that of the stream,
+        /// and a hole is only where something is missing.
+        #[test]
+        fn numbers_are_never_used_twice_and_holes_are_what_is_missing(
+            fates in prop::collection::vec((0..10_u8, 1..30_u64), 240),
+        ) {
+            let last = fates.len() as u64 - 1;
+            let mut order: Vec<(u64, u64)> = Vec::new();
+            for (nth, (fate, delay)) in (0..).zip(&fates) {
+                match fate {
+                    0 if nth > 0 && nth < last => {}
+                    1 if nth > 0 => order.push((nth + delay, nth)),
+                    _ => order.push((nth, nth)),
+                }
+            }
+            order.sort_unstable();
+            let mut stream = Stream::new(65_500);
+            let mut layers: [Vec<(u64, u64)>; LAYERS] = Default::default();
+            for (_, nth) in &order {
+                for part in stream.arrive(*nth).unwrap() {
+                    prop_assert_eq!(part.is_empty, !Stream::is_needed(*nth, part.layer));
+                    layers[part.layer].push((part.seq.0, *nth));
+                }
+            }
+            let missing = fates.len() - order.len();
+            for (layer, got) in layers.iter_mut().enumerate() {
+                got.sort_unstable();
+                prop_assert!(got.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1));
+                let span = got.last().unwrap().0 - got[0].0 + 1;
+                prop_assert!(span as usize - got.len() <= missing);
+                let needed = order.iter().filter(|(_, nth)| Stream::is_needed(*nth, layer)).count();
+                prop_assert!(got.iter().filter(|(_, nth)| Stream::is_needed(*nth, layer)).count() == needed);
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod opening;
 mod pacing;
 mod redundant;
 mod rig;
+mod svc;
 mod thinned;
 
 use super::*;
@@ -262,7 +263,7 @@ fn speaker_and_viewer(padding_percent: u8) -> Rig {
 }
 
 const VOICE: Sent<'static> =
-    Sent { pt: 111, ssrc: 9, seq: 1, mid: b"m", rid: b"", level: Some(30), keyframe: false, marker: false };
+    Sent { pt: 111, ssrc: 9, seq: 1, mid: b"m", level: Some(30), keyframe: false, ..CAMERA };
 
 #[test]
 fn a_frame_of_nearly_equal_packets_leaves_as_one_train() {

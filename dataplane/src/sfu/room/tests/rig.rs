@@ -22,7 +22,7 @@ pub(super) const EXTENSIONS: ExtensionIds = ExtensionIds {
     abs_send_time: None,
     transport_cc: None,
     audio_level: Some(6),
-    dependency_descriptor: None,
+    dependency_descriptor: Some(7),
 };
 pub(super) const VP8: CodecPt = CodecPt { codec: Codec::Vp8, pt: Pt(96), rtx_pt: Some(Pt(97)) };
 pub(super) const OPUS: CodecPt = CodecPt { codec: Codec::Opus, pt: Pt(111), rtx_pt: None };
@@ -60,6 +60,7 @@ pub(super) struct Sent<'a> {
     pub(super) level: Option<u8>,
     pub(super) keyframe: bool,
     pub(super) marker: bool,
+    pub(super) descriptor: &'a [u8],
 }
 
 /// One packet on its way to a receiver, opened.
@@ -72,8 +73,17 @@ pub(super) struct Leaving {
     pub(super) padding: usize,
 }
 
-pub(super) const CAMERA: Sent<'static> =
-    Sent { pt: 96, ssrc: 1, seq: 1, mid: b"c", rid: b"", level: None, keyframe: true, marker: false };
+pub(super) const CAMERA: Sent<'static> = Sent {
+    pt: 96,
+    ssrc: 1,
+    seq: 1,
+    mid: b"c",
+    rid: b"",
+    level: None,
+    keyframe: true,
+    marker: false,
+    descriptor: b"",
+};
 
 impl Rig {
     pub(super) fn new(people: usize) -> Rig {
@@ -160,7 +170,7 @@ impl Rig {
         payload: &[u8],
     ) -> Result<(), Dropped> {
         let mut extensions = Extensions::new();
-        for (id, value) in [(1, sent.mid), (2, sent.rid)] {
+        for (id, value) in [(1, sent.mid), (2, sent.rid), (7, sent.descriptor)] {
             if !value.is_empty() {
                 extensions.push(id, value);
             }
