@@ -68,6 +68,8 @@ const GROWN_US: u64 = 4_000;
 /// limit and what is lost then are alike at some 1 Mbit/s.
 const SHARED_US: u64 = 2_000_000;
 const YIELD_US: u64 = 3_000_000;
+/// Of its estimate, what says nothing of a line on which it is sent beside others.
+const LITTLE: f64 = 0.5;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
@@ -238,7 +240,8 @@ impl Downstream {
             self.sent.give_up();
             self.broken_us.get_or_insert(now_us);
         }
-        let calm = estimator.over_us.is_none_or(|at| now_us > at + CALM_US)
+        let calm = (estimator.over_us.is_none_or(|at| now_us > at + CALM_US)
+            || self.probes.is_overdue(now_us))
             && self.sent.in_flight() <= estimator.window_bytes();
         if calm && self.probes.is_due(now_us, estimator.estimate_bps, wants_bps) && can_probe() {
             self.probes.begin(now_us, estimator.estimate_bps, wants_bps);
@@ -249,9 +252,10 @@ impl Downstream {
         self.probes.id() != 0
     }
 
-    /// What the receiver should be able to get; probes look for as much.
-    pub(crate) fn wants(&mut self, bps: u64) {
+    /// What the receiver should be able to get; probes look for as much, and more often for whom some of it `is_paused`.
+    pub(crate) fn wants(&mut self, bps: u64, is_paused: bool) {
         self.wants_bps = Some(bps);
+        self.probes.set_urgent(is_paused);
     }
 
     pub(crate) fn estimate_bps(&self) -> Option<u64> {
@@ -358,15 +362,18 @@ impl Estimator {
         }
         let acked = self.acked.bps();
         let is_queued = self.flow.queued_us() > QUEUED_US;
-        let rates = Rates { acked, full: self.flow.full_bps(), is_sure: is_queued };
+        let full = self.flow.full_bps();
         if self.flow.standing_us() < STANDING_US {
             self.emptied_us = now_us;
         }
         let is_shared = now_us > self.emptied_us + SHARED_US;
+        // Of a line that others fill, what arrives of little is only what was sent.
+        let says_little = |full: &f64| is_shared && *full < LITTLE * self.estimate_bps;
+        let rates = Rates { acked, full: full.filter(|full| !says_little(full)), is_sure: is_queued };
         let has_yielded = is_shared && self.over_us.is_some_and(|at| now_us < at + YIELD_US);
         let is_own = self.emptied_us != now_us && self.flow.grown_us() >= GROWN_US && !has_yielded;
         let usage = match self.trend.usage() {
-            _ if (is_congested || is_queued) && rates.full.is_some() => Usage::Over,
+            _ if (is_congested || is_queued) && full.is_some() => Usage::Over,
             Usage::Over if !is_own => Usage::Normal,
             usage @ (Usage::Normal | Usage::Over | Usage::Under) => usage,
         };

@@ -27,7 +27,7 @@ const STEP_US: u64 = pacer::INTERVAL.as_micros() as u64;
 /// After that nothing is heard of it any more.
 const PATIENCE_US: u64 = 2_000_000;
 /// Least and longest time between a probe that failed and the next one: a line that has become better is found within the
-/// longest, and what failing probes add is some ten kbit/s.
+/// longest, and what failing probes add is some ten kbit/s. Who sees nothing at all does not wait for the longest.
 const PAUSE_US: u64 = 2_000_000;
 const PAUSE_US_MAX: u64 = 5_000_000;
 /// Share of a cluster that must have arrived for its rate to mean something: every tenth packet may get lost.
@@ -43,8 +43,13 @@ const BUNCHED: f64 = 2.0;
 pub(crate) struct Probes {
     cluster: Option<Cluster>,
     last_id: u8,
-    next_at_us: u64,
+    /// The last probe, or what keeps the next one waiting, was then; it waits for so long.
+    since_us: u64,
     pause_us: u64,
+    /// Somebody waits to see anything.
+    is_urgent: bool,
+    /// When the last probe began.
+    began_us: u64,
 }
 
 #[derive(Debug)]
@@ -84,10 +89,24 @@ pub(crate) enum Verdict {
 impl Probes {
     /// More is wanted than the estimate, and it is time to look for it.
     pub(crate) fn is_due(&self, now_us: u64, estimate_bps: f64, wants_bps: f64) -> bool {
-        self.cluster.is_none() && GOAL * wants_bps > estimate_bps && now_us >= self.next_at_us
+        let pause_us = if self.is_urgent { self.pause_us.min(PAUSE_US) } else { self.pause_us };
+        self.cluster.is_none()
+            && GOAL * wants_bps > estimate_bps
+            && now_us >= (self.since_us + pause_us).min(self.began_us + PAUSE_US_MAX)
+    }
+
+    /// It is so long since the last that nothing puts the next one off: what others send may look like an overuse for ever, and
+    /// whoever gets little more than sound learns of the rest of their line by probes alone.
+    pub(crate) fn is_overdue(&self, now_us: u64) -> bool {
+        now_us >= self.began_us + PAUSE_US_MAX
+    }
+
+    pub(crate) fn set_urgent(&mut self, is_urgent: bool) {
+        self.is_urgent = is_urgent;
     }
 
     pub(crate) fn begin(&mut self, now_us: u64, estimate_bps: f64, wants_bps: f64) {
+        self.began_us = now_us;
         let factor = if self.last_id == 0 { FIRST } else { NEXT };
         let bps = (factor * estimate_bps).min((BEYOND * wants_bps).max(estimate_bps)).min(BPS_MAX);
         self.last_id = self.last_id.wrapping_add(1).max(1);
@@ -148,7 +167,7 @@ impl Probes {
         let cluster = self.cluster.take()?;
         let verdict = cluster.verdict();
         match verdict {
-            Verdict::Through(_) => (self.next_at_us, self.pause_us) = (now_us, 0),
+            Verdict::Through(_) => (self.since_us, self.pause_us) = (now_us, 0),
             Verdict::Full(_) | Verdict::Nothing => self.back_off(now_us),
         }
         Some(verdict)
@@ -156,14 +175,13 @@ impl Probes {
 
     /// A queue was there: not now, but soon, since only a probe tells whether the line or chance made it.
     pub(crate) fn put_off(&mut self, now_us: u64) {
-        self.pause_us = PAUSE_US;
-        self.next_at_us = now_us + PAUSE_US;
+        (self.since_us, self.pause_us) = (now_us, PAUSE_US);
     }
 
     /// A probe has failed: each after the other later.
     fn back_off(&mut self, now_us: u64) {
         self.pause_us = (self.pause_us * 2).clamp(PAUSE_US, PAUSE_US_MAX);
-        self.next_at_us = now_us + self.pause_us;
+        self.since_us = now_us;
     }
 }
 

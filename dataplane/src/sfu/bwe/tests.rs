@@ -10,6 +10,8 @@ use crate::wire::twcc::{Arrival, parse_feedback, write_feedback_since};
 
 const DELAY_US: u64 = 25_000;
 /// Browsers': at a tenth of a second, or so.
+/// From one fall of what others send to the next.
+const WAVE_US: u64 = 700_000;
 const FEEDBACK_US: u64 = 100_000;
 const STEP_US: u64 = 5_000;
 const PACKET: usize = 1200;
@@ -38,6 +40,8 @@ struct Line {
     queued_us: Vec<u64>,
     sent_bytes: u64,
     is_deaf: bool,
+    /// The queue that others make, at its longest.
+    others_us: u64,
     /// The line stops some once a second for at most so long.
     stall_us: u64,
 }
@@ -63,6 +67,7 @@ impl Line {
             queued_us: Vec::new(),
             sent_bytes: 0,
             is_deaf: false,
+            others_us: 0,
             stall_us: 0,
         }
     }
@@ -106,6 +111,11 @@ impl Line {
             if self.stall_us > 0 && self.random() < 0.005 {
                 let stall = (self.random() * self.stall_us as f64) as u64;
                 self.busy_until_us = self.busy_until_us.max(self.now_us) + stall;
+            }
+            if self.others_us > 0 {
+                // A download's queue: it fills and is empty by half again.
+                let wave = self.now_us % WAVE_US * self.others_us / (2 * WAVE_US);
+                self.busy_until_us = self.busy_until_us.max(self.now_us + self.others_us / 2 + wave);
             }
             while self.flying.front().is_some_and(|(at, _)| *at <= self.now_us) {
                 let (at_us, seq) = self.flying.pop_front().unwrap();
@@ -176,7 +186,7 @@ fn each_seed(scenario: impl Fn(u64)) {
 fn a_clean_line_is_found_within_five_seconds() {
     each_seed(|seed| {
         let mut line = Line::new(seed, 5e6);
-        line.downstream.wants(8_000_000);
+        line.downstream.wants(8_000_000, false);
         line.run(5.0);
         let found = line.estimate();
         assert!((4e6..5.5e6).contains(&found), "seed {seed}: {found}");
@@ -190,7 +200,7 @@ fn a_clean_line_is_found_within_five_seconds() {
 fn a_line_that_is_used_in_full_is_kept_in_full_with_a_short_queue() {
     each_seed(|seed| {
         let mut line = Line::new(seed, 2e6);
-        line.downstream.wants(3_000_000);
+        line.downstream.wants(3_000_000, false);
         line.run(10.0);
         line.queued_us.clear();
         line.sent_bytes = 0;
@@ -230,7 +240,7 @@ fn a_line_that_loses_one_packet_in_ten_is_used_all_the_same() {
             let mut line = Line::new(seed, capacity);
             line.loss = 0.1;
             line.video_bps = 6e6;
-            line.downstream.wants(8_000_000);
+            line.downstream.wants(8_000_000, false);
             line.run(10.0);
             let mut sum = 0.0;
             for _ in 0..50 {
@@ -259,10 +269,10 @@ fn a_short_queue_that_loses_what_is_too_much_limits_the_rate() {
 fn nothing_grows_that_nobody_has_tried() {
     let mut line = Line::new(1, 50e6);
     line.video_bps = 300_000.0;
-    line.downstream.wants(300_000);
+    line.downstream.wants(300_000, false);
     line.run(60.0);
     assert_eq!(line.estimate(), START_BPS);
-    line.downstream.wants(2_000_000);
+    line.downstream.wants(2_000_000, false);
     line.run(3.0);
     assert!((2e6..3.1e6).contains(&line.estimate()), "{}", line.estimate());
     assert!(line.downstream.limit().is_none(), "the line has shown no end");
@@ -283,7 +293,7 @@ fn few_frames_a_second_and_keyframes_among_them_do_not_make_a_wide_line_seem_nar
     each_seed(|seed| {
         let mut line = Line::new(seed, 5e6);
         (line.video_bps, line.frame_us) = (1e6, 100_000);
-        line.downstream.wants(2_500_000);
+        line.downstream.wants(2_500_000, false);
         line.run(5.0);
         for _ in 0..20 {
             for _ in 0..80 {
@@ -338,7 +348,7 @@ fn a_line_that_stops_for_a_moment_now_and_then_is_found_again_soon() {
     each_seed(|seed| {
         let mut line = Line::new(seed, 5e6);
         (line.video_bps, line.frame_us, line.stall_us) = (3.4e6, 100_000, 120_000);
-        line.downstream.wants(4_500_000);
+        line.downstream.wants(4_500_000, false);
         line.run(5.0);
         let mut narrow = 0;
         for _ in 0..60 {
@@ -346,5 +356,41 @@ fn a_line_that_stops_for_a_moment_now_and_then_is_found_again_soon() {
             narrow += u32::from(line.estimate() < 3e6);
         }
         assert!(narrow <= 8, "seed {seed}: for {narrow} of 60 seconds");
+    });
+}
+
+#[test]
+fn who_sees_nothing_finds_a_line_that_has_become_better_sooner() {
+    let found_after = |seed, is_paused| {
+        let mut line = Line::new(seed, 200e3);
+        line.video_bps = 0.0;
+        line.downstream.wants(2_000_000, is_paused);
+        // Not at the same moment between two probes with each seed.
+        line.run(30.0 + seed as f64 * 0.7);
+        assert!(line.estimate() < 300e3, "seed {seed}: {}", line.estimate());
+        line.bps = 5e6;
+        (1..=60).find(|_| {
+            line.run(0.1);
+            line.estimate() > 1e6
+        })
+    };
+    let longest = |is_paused| (0..10).map(|seed| found_after(seed, is_paused)).max().unwrap().unwrap();
+    assert!(longest(true) <= 30, "{} tenths of a second", longest(true));
+    assert!(longest(false) > longest(true));
+}
+
+#[test]
+fn of_sound_beside_a_download_nobody_concludes_that_the_line_carries_no_more() {
+    each_seed(|seed| {
+        let mut line = Line::new(seed, 5e6);
+        (line.video_bps, line.others_us) = (0.0, 120_000);
+        line.downstream.wants(2_000_000, true);
+        line.run(10.0);
+        let mut sum = 0.0;
+        for _ in 0..60 {
+            line.run(1.0);
+            sum += line.estimate();
+        }
+        assert!(sum / 60.0 > 300e3, "seed {seed}: {}", sum / 60.0);
     });
 }
