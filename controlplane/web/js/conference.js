@@ -37,7 +37,8 @@ const CONNECT_MS = 10_000;
 const INTERRUPTED_MS = 1_500;
 /** A working path brings something within this: media, or the answer to a check. */
 const FLOWS_MS = 2_800;
-const VIEW_DEBOUNCE_MS = 150;
+/** What changes within this is asked for at once. */
+const VIEW_WAIT_MS = 150;
 /** So many times as high as before, a picture is another one. */
 const LARGER = 1.5;
 /** Heights of pictures for whoever saves data: a screen has to be read. */
@@ -181,8 +182,8 @@ export class Conference {
   /** What the layout shows, the most important first. @param {WishedVideo[]} wishes */
   show(wishes) {
     this.#wishes = wishes;
-    clearTimeout(this.#viewTimer);
-    this.#viewTimer = window.setTimeout(() => this.#sendView(), VIEW_DEBOUNCE_MS);
+    // What changes meanwhile does not put it off: where many come at once, something always does.
+    this.#viewTimer ||= window.setTimeout(() => this.#sendView(), VIEW_WAIT_MS);
   }
 
   /** Nobody's picture is received. For this stay only. */
@@ -445,6 +446,8 @@ export class Conference {
   }
 
   #sendView() {
+    clearTimeout(this.#viewTimer);
+    this.#viewTimer = 0;
     const call = this.#call;
     if (!call || !this.#signalling) return;
     const heights = this.#heights();
