@@ -69,13 +69,14 @@ const FIREFOX_PREFS = {
  * @param {'chromium' | 'firefox'} name
  * @param {{ netns?: string, viewport?: { width: number, height: number }, downloads?: string, media?: { video: string, audio: string } }} [options]
  *   netns: the host that it runs on (Chromium only: Firefox is driven over a local port); downloads: where Firefox puts files (Chromium is
- *   told by the test); media: files that Chromium's camera and microphone take in
+ *   told by the test); media: files that Chromium's camera and microphone take in; loudspeaker: a pretended one for Firefox, whose
+ *   AudioContext does not run without
  */
-export async function launch(name, { netns, viewport = { width: 1000, height: 640 }, downloads, media } = {}) {
+export async function launch(name, { netns, viewport = { width: 1000, height: 640 }, downloads, media, loudspeaker = false } = {}) {
   const profile = mkdtempSync(join(tmpdir(), `saal-test-${name}-`));
   const common = { acceptInsecureCerts: true, defaultViewport: viewport, userDataDir: profile, protocolTimeout: 60_000, dumpio: !!process.env.DUMPIO };
   const browser = name === 'firefox'
-    ? await puppeteer.launch({ ...common, browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: { ...FIREFOX_PREFS, ...downloads ? { 'browser.download.folderList': 2, 'browser.download.dir': downloads } : {} } })
+    ? await puppeteer.launch({ ...common, browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: { ...FIREFOX_PREFS, 'media.cubeb.force_mock_context': loudspeaker, ...downloads ? { 'browser.download.folderList': 2, 'browser.download.dir': downloads } : {} } })
     : await puppeteer.launch({
         ...common,
         browser: 'chrome',
