@@ -17,9 +17,21 @@ export const ACCOUNT = 'organizer';
 /**
  * Watches the wires to both clients, where they meet at the server's host.
  * @param {string[]} words to look for in the clear
+ * @returns {Promise<{ stop: () => Promise<{ packets: number, flows: [string, string, number, string, number][], names: string[], seen: string[] }> }>}
  */
 export async function startCapture(words) {
-  const child = spawn('ip', ['netns', 'exec', HOST, 'python3', join(repository, 'tests/browser/capture.py'), ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
+  return startWatch('capture.py', words);
+}
+
+/**
+ * Watches how long the server keeps what comes by the wire to Chromium's host and leaves by it again.
+ * @param {number[]} payloadTypes
+ * @returns {Promise<{ stop: () => Promise<[number, number | null][]> }>} the Unix time at which each packet came, and after how many milliseconds it left
+ */
+export const startDelays = (payloadTypes) => startWatch('delays.py', ['left', ...payloadTypes.map(String)]);
+
+async function startWatch(program, words) {
+  const child = spawn('ip', ['netns', 'exec', HOST, 'python3', join(repository, 'tests/browser', program), ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
   let said = '';
   const ended = new Promise((done) => child.on('close', done));
   await new Promise((ready, failed) => {
@@ -28,14 +40,13 @@ export async function startCapture(words) {
       if (said.startsWith('ready')) ready();
     });
     child.on('error', failed);
-    ended.then(() => failed(new Error('the capture did not begin')));
+    ended.then(() => failed(new Error(`${program} did not begin`)));
   });
   return {
-    /** @returns {Promise<{ packets: number, flows: [string, string, number, string, number][], names: string[], seen: string[] }>} */
     async stop() {
       child.stdin.end();
       await ended;
-      return JSON.parse(said.slice(said.indexOf('{')));
+      return JSON.parse(said.slice(said.indexOf('\n')));
     },
   };
 }

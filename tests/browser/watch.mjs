@@ -52,6 +52,9 @@ function begin(lookMs) {
       bytes: sum(inbound, 'bytesReceived') + sum(inbound, 'headerBytesReceived'),
       samples: sum(audio, 'totalSamplesReceived'),
       concealed: sum(audio, 'concealedSamples') - sum(audio, 'silentConcealedSamples'),
+      buffered: sum(audio, 'jitterBufferDelay'),
+      aimedAt: sum(audio, 'jitterBufferTargetDelay'),
+      played: sum(audio, 'jitterBufferEmittedCount'),
       audioPackets: sum(audio, 'packetsReceived'),
       audioLost: sum(audio, 'packetsLost'),
       decoded: sum(video, 'framesDecoded'),
@@ -91,6 +94,12 @@ export class Watched {
 
   /** The share of the sound that was made up, but for silence. */
   concealed(from, to) { return this.grown('concealed', from, to) / this.grown('samples', from, to); }
+
+  /** For how many seconds sound waited in the browser's buffer, in the mean. */
+  buffered(from, to) { return this.grown('buffered', from, to) / this.grown('played', from, to); }
+
+  /** For how many the browser would have it wait, so that few packets come too late (Chromium only). */
+  aimedAt(from, to) { return this.grown('aimedAt', from, to) / this.grown('played', from, to); }
 
   audioLost(from, to) {
     const lost = this.grown('audioLost', from, to);
