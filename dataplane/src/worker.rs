@@ -137,7 +137,6 @@ impl Worker {
         if self.batch_due().is_some_and(|at| at <= now) {
             self.fan_out(now);
         }
-        self.look_at_backlog(now, drained);
         self.rooms.on_words(now, &mut self.egress);
         for _ in 0..COMMANDS_PER_TURN_MAX {
             match self.commands.try_recv().map(|command| *command) {
@@ -156,6 +155,7 @@ impl Worker {
             });
         }
         flush(&mut self.net, &mut self.egress);
+        self.look_at_backlog(now, drained);
         self.send_events();
         self.wipe(now);
         true
@@ -200,9 +200,11 @@ impl Worker {
     }
 
     /// When the worker has been behind what arrives for as much work as nobody should wait for, pictures stop at once: what
-    /// waits in the socket is sound as well.
+    /// waits in the socket is sound as well. `drained`: the turn that began at `now` found no more than it took. What came
+    /// while it was sent on has waited all the same, and a turn after another that take so long are work in a row.
     fn look_at_backlog(&mut self, now: Instant, drained: bool) {
-        if drained {
+        let ended = self.net.now();
+        if drained && ended.saturating_duration_since(now) < BEHIND_MAX {
             self.behind_since = None;
             return;
         }
@@ -210,7 +212,7 @@ impl Worker {
         let busy = self.net.busy();
         let since = *self.behind_since.get_or_insert(busy);
         if busy - since >= BEHIND_MAX {
-            self.rooms.stop_pictures(now);
+            self.rooms.stop_pictures(ended);
             self.behind_since = Some(busy);
         }
     }
