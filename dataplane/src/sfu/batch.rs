@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroize;
 
 use crate::id::{Codec, ExtSeq, MediaKind, RoomId, RtpTime, SlotIndex};
+use crate::sfu::allocation::LAYERS_MAX;
 use crate::sfu::participant::Participant;
 use crate::sfu::slab::Key;
 use crate::sfu::source::Source;
@@ -164,7 +165,8 @@ impl Batch {
 
     /// Whether the next packet might find no room.
     pub(crate) fn is_full(&self) -> bool {
-        self.packets.len() == PACKETS_MAX || self.used + 2048 > self.bytes.len()
+        // It may be a part of several layers.
+        self.packets.len() + LAYERS_MAX > PACKETS_MAX || self.used + LAYERS_MAX * 2048 > self.bytes.len()
     }
 
     /// When the batch shall leave: at once, but not within `tick` of the batch before it, and `frame` after its first

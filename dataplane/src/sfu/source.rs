@@ -166,7 +166,8 @@ impl Source {
         // What cannot be read tells nothing.
         let frame = descriptor.and_then(|value| Structure::read(structure, value).unwrap_or(None));
         let spatial = structure.as_ref().map_or(1, |structure| structure.spatial_layers());
-        if spatial > self.layers.len() && self.spec.rids.is_empty() {
+        let is_new = self.split.is_none() || spatial > self.layers.len();
+        if spatial > 1 && is_new && self.spec.rids.is_empty() {
             self.grow(spatial.min(LAYERS_MAX));
         }
         let structure = self.layers[layer].structure.take();

@@ -37,6 +37,7 @@ struct Scene {
     active: u32,
     /// Spatial layers that it sends.
     spatial: u8,
+    ssrc: u32,
 }
 
 impl Scene {
@@ -48,7 +49,16 @@ impl Scene {
         rig.negotiate(1, Vec::new(), slots);
         rig.switch_on(0, SourceKind::Camera);
         rig.room.view(rig.people[1].key, &[wish(0, 0, height)], &mut rig.events);
-        Scene { rig, picture: 0, seq: 65_500, structure: None, got: Vec::new(), active: u32::MAX, spatial: 3 }
+        Scene {
+            rig,
+            picture: 0,
+            seq: 65_500,
+            structure: None,
+            got: Vec::new(),
+            active: u32::MAX,
+            spatial: 3,
+            ssrc: 1,
+        }
     }
 
     fn slot(&mut self) -> &mut Slot {
@@ -95,7 +105,7 @@ impl Scene {
         };
         payload.resize(BYTES[usize::from(spatial)], spatial);
         let marker = spatial + 1 == self.spatial && nth == 1;
-        let sent = Sent { pt: 45, seq: self.seq, marker, descriptor: &descriptor, ..CAMERA };
+        let sent = Sent { pt: 45, ssrc: self.ssrc, seq: self.seq, marker, descriptor: &descriptor, ..CAMERA };
         self.seq += 1;
         self.rig.arrive_at(0, sent, RtpTime(3600 * self.picture as u32), &payload).unwrap();
     }
@@ -172,6 +182,18 @@ fn another_layer_begins_with_a_key_picture_which_is_asked_for_once() {
     scene.picture(false, &[]);
     assert_eq!(scene.seen(), [vec![0, 1, 2], vec![2]]);
     assert!(!scene.rig.events.iter().any(|event| matches!(event, Event::LayersWanted { .. })));
+}
+
+#[test]
+fn an_encoder_that_begins_anew_is_taken_apart_again() {
+    let mut scene = Scene::new(180);
+    scene.picture(true, &[]);
+    (0..10).for_each(|_| scene.picture(false, &[]));
+    (scene.ssrc, scene.seq, scene.structure) = (2, 40, None);
+    scene.got.clear();
+    scene.picture(true, &[]);
+    (0..2).for_each(|_| scene.picture(false, &[]));
+    assert_eq!(scene.seen(), [vec![0, 1], vec![1], vec![1]]);
 }
 
 #[test]
