@@ -252,10 +252,14 @@ impl Downstream {
         self.probes.id() != 0
     }
 
-    /// What the receiver should be able to get; probes look for as much, and more often for whom some of it `is_paused`.
-    pub(crate) fn wants(&mut self, bps: u64, is_paused: bool) {
+    /// What the receiver should be able to get; probes look for as much.
+    pub(crate) fn wants(&mut self, bps: u64) {
         self.wants_bps = Some(bps);
-        self.probes.set_urgent(is_paused);
+    }
+
+    /// Whether some of it is not sent at all: probes do not wait for the longest.
+    pub(crate) fn set_urgent(&mut self, is_urgent: bool) {
+        self.probes.set_urgent(is_urgent);
     }
 
     pub(crate) fn estimate_bps(&self) -> Option<u64> {

@@ -181,9 +181,14 @@ impl Downlink {
         self.downstream.limit().map_or(PAST_BYTES_MAX, |limit| bytes(limit).min(PAST_BYTES_MAX)) as usize
     }
 
-    /// What the receiver should be able to get: as much is looked for on the line, and more often while some of it `is_paused`.
-    pub(crate) fn wants(&mut self, bps: u64, is_paused: bool) {
-        self.downstream.wants(bps, is_paused);
+    /// What the receiver should be able to get: as much is looked for on the line.
+    pub(crate) fn wants(&mut self, bps: u64) {
+        self.downstream.wants(bps);
+    }
+
+    /// Whether the line does not carry some picture at all: more is looked for sooner.
+    pub(crate) fn set_urgent(&mut self, is_urgent: bool) {
+        self.downstream.set_urgent(is_urgent);
     }
 
     /// What the receiver reports about one of our SSRCs at `clock` (RFC 3550 §6.4.1).

@@ -11,7 +11,7 @@ use crate::sfu::clock::PublisherClock;
 use crate::sfu::downlink::Downlink;
 use crate::sfu::room::Room;
 use crate::sfu::slab::{Key, Slab};
-use crate::sfu::slot::{Sender, Share, Slot};
+use crate::sfu::slot::{Sender, Slot};
 use crate::sfu::source::Source;
 use crate::sfu::transport::Transport;
 use crate::wire::ext::ExtensionIds;
@@ -146,8 +146,7 @@ impl Participant {
 
     /// How much the participant should be able to get.
     pub(crate) fn wants(&mut self, bps: u64) {
-        let is_paused = self.slots.iter().any(|slot| slot.source.is_some() && slot.share == Share::Paused);
-        self.downlink.wants(bps, is_paused);
+        self.downlink.wants(bps);
     }
 
     /// Sends a compound RTCP packet.

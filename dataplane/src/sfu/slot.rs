@@ -320,6 +320,8 @@ impl Slot {
         let timestamp = mapping.time(meta.timestamp);
         mapping.patch(packet.payload, &meta.mark, &meta.numbers);
 
+        // What came late fills the place of something that was left out.
+        let is_whole = mapping.tempo >= meta.numbers.needed;
         let mut frame_number = 0;
         let head = match self.prepare(packet, to) {
             Some(prepared) => Head::Prepared(prepared),
@@ -329,8 +331,8 @@ impl Slot {
                 if let (Some(id), Some(level)) = (to.extensions.audio_level, meta.audio_level) {
                     extensions.push(id, &level.encode());
                 }
-                if let (Some(id), Some(descriptor)) = (to.extensions.dependency_descriptor, packet.descriptor)
-                {
+                let descriptor = packet.descriptor.filter(|_| is_whole);
+                if let (Some(id), Some(descriptor)) = (to.extensions.dependency_descriptor, descriptor) {
                     let offset = mapping.frame_number;
                     frame_number = push_dependency_descriptor(&mut extensions, id, descriptor, offset);
                 }
@@ -338,8 +340,6 @@ impl Slot {
             }
         };
         let talkspurt = self.sent.is_none();
-        // What came late fills the place of something that was left out.
-        let is_whole = mapping.tempo >= meta.numbers.needed;
         let mut out = Outgoing {
             marker: (is_whole && meta.marker) || (talkspurt && meta.kind == MediaKind::Audio),
             padding: is_whole && meta.padding,

@@ -164,7 +164,7 @@ impl Source {
         let (timestamp, marker) = (header.timestamp, header.marker);
         let structure = &mut self.layers[layer].structure;
         // What cannot be read tells nothing.
-        let frame = descriptor.and_then(|value| Structure::read(structure, value).unwrap_or(None));
+        let frame = descriptor.and_then(|value| Structure::read(structure, seq, value).unwrap_or(None));
         let spatial = structure.as_ref().map_or(1, |structure| structure.spatial_layers());
         let is_new = self.split.is_none() || spatial > self.layers.len();
         if spatial > 1 && is_new && self.spec.rids.is_empty() {

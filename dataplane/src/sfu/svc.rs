@@ -9,9 +9,9 @@
 //! layer 2        10 11 12       13             14
 //! ```
 //!
-//! All behind it, openings, retransmissions, fewer pictures, choice of layers, is the same for both. What has not arrived counts as
-//! a part of every layer, since nobody knows what it is; when it comes late it fills its place in those that do not need it with
-//! nothing, so that no hole stays open.
+//! All behind it, openings, retransmissions, fewer pictures, choice of layers, is the same for both. What has not arrived is of the
+//! frame that is around it, or if that is not one frame, counts as a part of every layer, since nobody knows what it is; when it comes
+//! late it fills its place in those that do not need it with nothing, so that no hole stays open.
 
 use crate::id::{ExtSeq, RtpTime};
 use crate::sfu::allocation::LAYERS_MAX;
@@ -46,8 +46,9 @@ pub(crate) struct Parts {
 pub(crate) struct Split {
     newest: Option<Numbered>,
     remembered: Box<[Option<Numbered>; REMEMBERED]>,
-    /// Of the picture that each layer got last.
+    /// Of the picture that each layer got last, and of the last that begins with a keyframe.
     timestamps: [Option<RtpTime>; LAYERS_MAX],
+    key: Option<RtpTime>,
 }
 
 /// What a packet is called in each layer; in those without it, what the next is called.
@@ -57,6 +58,9 @@ struct Numbered {
     numbers: [ExtSeq; LAYERS_MAX],
     /// One bit for each layer that has it.
     members: u8,
+    /// The same of what is missing before it.
+    missing: u8,
+    frame: Option<u16>,
 }
 
 impl Part {
@@ -80,7 +84,12 @@ impl Parts {
 impl Split {
     /// The first packet that is taken apart has the stream's own number in all layers.
     pub(crate) fn new() -> Split {
-        Split { newest: None, remembered: Box::new([None; REMEMBERED]), timestamps: [None; LAYERS_MAX] }
+        Split {
+            newest: None,
+            remembered: Box::new([None; REMEMBERED]),
+            timestamps: [None; LAYERS_MAX],
+            key: None,
+        }
     }
 
     /// A packet of this number has come.
@@ -100,14 +109,19 @@ impl Split {
         layers: usize,
     ) -> Option<Parts> {
         let members = frame.map_or(u8::MAX, |(frame, _)| frame.members);
+        let number = frame.map(|(frame, _)| frame.number);
         let (numbered, is_late) = match &self.newest {
             Some(newest) if seq <= newest.seq => (self.before(seq, newest.seq)?, true),
-            Some(newest) => (newest.after(seq, members), false),
-            None => (Numbered { seq, numbers: [seq; LAYERS_MAX], members }, false),
+            Some(newest) => (newest.after(seq, members, number), false),
+            None => {
+                let numbers = [seq; LAYERS_MAX];
+                (Numbered { seq, numbers, members, missing: u8::MAX, frame: number }, false)
+            }
         };
         self.remembered[place(seq)] = Some(numbered);
         if !is_late {
             self.newest = Some(numbered);
+            self.key = if mark.keyframe { Some(timestamp) } else { self.key };
         }
         let none = Part { layer: 0, seq, marker, mark, is_empty: false, is_own: false };
         let mut parts = Parts { parts: [none; LAYERS_MAX], len: 0 };
@@ -125,8 +139,13 @@ impl Split {
                     if !is_late {
                         self.timestamps[layer] = Some(timestamp);
                     }
+                    let frame_start = frame.starts && is_new;
+                    // The layers of a picture begin with the lowest that they have.
+                    let keyframe = mark.keyframe || (frame_start && !is_late && self.key == Some(timestamp));
+                    // A payload tells the height of the highest.
+                    let height = mark.height.filter(|_| layer + 1 == layers);
+                    let mark = FrameMark { frame_start, keyframe, height, ..mark };
                     let mark = mark.described(frame, layer, structure.height(layer));
-                    let mark = FrameMark { frame_start: frame.starts && is_new, ..mark };
                     let marker = marker || (is_own && frame.ends);
                     Part { layer, seq: number, marker, mark, is_empty: false, is_own }
                 }
@@ -141,21 +160,28 @@ impl Split {
         let behind = (seq.0..=newest.0).map(ExtSeq).take_while(|_| newest.0 - seq.0 < REMEMBERED as u64);
         let next =
             behind.filter_map(|seq| self.remembered[place(seq)].filter(|known| known.seq == seq)).next()?;
-        let numbers = next.numbers.map(|number| ExtSeq(number.0.saturating_sub(next.seq.0 - seq.0)));
-        let members = if next.seq == seq { next.members } else { u8::MAX };
-        Some(Numbered { seq, numbers, members })
+        if next.seq == seq {
+            return Some(next);
+        }
+        let mut numbers = next.numbers;
+        for (layer, number) in numbers.iter_mut().enumerate() {
+            let has = u64::from(next.missing >> layer & 1);
+            number.0 = number.0.saturating_sub((next.seq.0 - seq.0) * has);
+        }
+        Some(Numbered { seq, numbers, members: next.missing, ..next })
     }
 }
 
 impl Numbered {
-    /// The numbers of a later packet, with nothing but missing ones between them.
-    fn after(&self, seq: ExtSeq, members: u8) -> Numbered {
-        let missing = seq.0 - self.seq.0 - 1;
+    /// The numbers of a later packet, with nothing but missing ones between them, which are of the same frame if these two are.
+    fn after(&self, seq: ExtSeq, members: u8, frame: Option<u16>) -> Numbered {
+        let missing = if frame.is_some() && frame == self.frame { members } else { u8::MAX };
         let mut numbers = self.numbers;
         for (layer, number) in numbers.iter_mut().enumerate() {
-            number.0 += missing + u64::from(self.members >> layer & 1);
+            let count = (seq.0 - self.seq.0 - 1) * u64::from(missing >> layer & 1);
+            number.0 += count + u64::from(self.members >> layer & 1);
         }
-        Numbered { seq, numbers, members }
+        Numbered { seq, numbers, members, missing, frame }
     }
 }
 
@@ -186,7 +212,8 @@ mod tests {
     impl Stream {
         fn new(first: u64) -> Stream {
             let mut structure = None;
-            Structure::read(&mut structure, &ENCODING.with_structure(Stream::place(0))).unwrap();
+            let first_descriptor = ENCODING.with_structure(Stream::place(0));
+            Structure::read(&mut structure, ExtSeq(first), &first_descriptor).unwrap();
             Stream { first, split: Split::new(), structure }
         }
 
@@ -205,11 +232,12 @@ mod tests {
         /// The `nth` packet comes.
         fn arrive(&mut self, nth: u64) -> Option<Vec<Part>> {
             let place = Stream::place(nth);
-            let frame = Structure::read(&mut self.structure, &ENCODING.descriptor(place)).unwrap().unwrap();
+            let (seq, descriptor) = (ExtSeq(self.first + nth), ENCODING.descriptor(place));
+            let frame = Structure::read(&mut self.structure, seq, &descriptor).unwrap().unwrap();
             let mark =
                 FrameMark { keyframe: place.key && nth.is_multiple_of(PICTURE), ..FrameMark::default() };
             let marker = nth % PICTURE == PICTURE - 1;
-            let (seq, timestamp) = (ExtSeq(self.first + nth), RtpTime((nth / PICTURE) as u32));
+            let timestamp = RtpTime((nth / PICTURE) as u32);
             let described = self.structure.as_deref().map(|structure| (&frame, structure));
             let parts = self.split.parts(seq, timestamp, marker, mark, described, LAYERS)?;
             Some(parts.iter().copied().collect())
@@ -266,6 +294,73 @@ mod tests {
         // Behind four packets of the key picture in layer 1, and the two of layer 0's next frame in that.
         assert_eq!(parts.iter().map(|part| part.seq.0 - 1000).collect::<Vec<_>>(), [4, 4, 6]);
         assert!(stream.split.has(ExtSeq(1000 + late)));
+    }
+
+    #[test]
+    fn what_is_missing_within_a_frame_is_no_hole_in_other_layers() {
+        let mut split = Split::new();
+        let of = |number, members, ends| Frame {
+            number,
+            starts: false,
+            ends,
+            spatial_id: 0,
+            temporal_id: 0,
+            members,
+            switches: 0,
+            active: 7,
+        };
+        let structure = Stream::new(1).structure.unwrap();
+        let mut part = |seq: u64, frame: Frame| {
+            let parts = split.parts(
+                ExtSeq(seq),
+                RtpTime(9),
+                false,
+                FrameMark::default(),
+                Some((&frame, &structure)),
+                LAYERS,
+            );
+            parts.unwrap().iter().map(|part| (part.layer, part.seq.0, part.is_empty)).collect::<Vec<_>>()
+        };
+        assert_eq!(part(10, of(1, 0b001, true)), [(0, 10, false)]);
+        assert_eq!(part(11, of(2, 0b100, false)), [(2, 10, false)]);
+        assert_eq!(part(15, of(2, 0b100, true)), [(2, 14, false)]);
+        assert_eq!(part(16, of(3, 0b011, true)), [(0, 11, false), (1, 10, false)]);
+        // One of those comes, and is one of theirs.
+        assert_eq!(part(13, of(2, 0b100, false)), [(2, 12, false)]);
+        assert_eq!(part(20, of(5, 0b001, true)), [(0, 15, false)]);
+        assert_eq!(part(18, of(4, 0b010, true)), [(0, 13, true), (1, 12, false), (2, 16, true)]);
+    }
+
+    #[test]
+    fn a_layer_of_its_own_begins_with_its_part_of_a_key_picture() {
+        let mut split = Split::new();
+        let structure = Stream::new(1).structure.unwrap();
+        let mut keys = Vec::new();
+        for (seq, layer) in (10..).zip([0, 1, 2, 0, 1, 2]) {
+            let (key, picture) = (seq == 10, (seq - 10) / 3);
+            let frame = Frame {
+                number: seq as u16,
+                starts: true,
+                ends: true,
+                spatial_id: layer,
+                temporal_id: 0,
+                members: 1 << layer,
+                switches: 0,
+                active: 7,
+            };
+            let mark = FrameMark { keyframe: key, height: Some(720).filter(|_| key), ..FrameMark::default() };
+            let parts = split.parts(
+                ExtSeq(seq),
+                RtpTime(picture as u32),
+                layer == 2,
+                mark,
+                Some((&frame, &structure)),
+                LAYERS,
+            );
+            keys.extend(parts.unwrap().iter().map(|part| (part.mark.keyframe, part.mark.height)));
+        }
+        assert_eq!(keys[..3], [90, 180, 360].map(|height| (true, Some(height))));
+        assert_eq!(keys[3..], [(false, None); 3]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ const STEP_US: u64 = pacer::INTERVAL.as_micros() as u64;
 /// After that nothing is heard of it any more.
 const PATIENCE_US: u64 = 2_000_000;
 /// Least and longest time between a probe that failed and the next one: a line that has become better is found within the
-/// longest, and what failing probes add is some ten kbit/s. Who sees nothing at all does not wait for the longest.
+/// longest, and what failing probes add is some ten kbit/s. Who does not see somebody at all does not wait for the longest.
 const PAUSE_US: u64 = 2_000_000;
 const PAUSE_US_MAX: u64 = 5_000_000;
 /// Share of a cluster that must have arrived for its rate to mean something: every tenth packet may get lost.
@@ -46,7 +46,7 @@ pub(crate) struct Probes {
     /// The last probe, or what keeps the next one waiting, was then; it waits for so long.
     since_us: u64,
     pause_us: u64,
-    /// Somebody waits to see anything.
+    /// There is a picture that the line does not carry at all.
     is_urgent: bool,
     /// When the last probe began.
     began_us: u64,

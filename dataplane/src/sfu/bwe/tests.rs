@@ -186,7 +186,7 @@ fn each_seed(scenario: impl Fn(u64)) {
 fn a_clean_line_is_found_within_five_seconds() {
     each_seed(|seed| {
         let mut line = Line::new(seed, 5e6);
-        line.downstream.wants(8_000_000, false);
+        line.downstream.wants(8_000_000);
         line.run(5.0);
         let found = line.estimate();
         assert!((4e6..5.5e6).contains(&found), "seed {seed}: {found}");
@@ -200,7 +200,7 @@ fn a_clean_line_is_found_within_five_seconds() {
 fn a_line_that_is_used_in_full_is_kept_in_full_with_a_short_queue() {
     each_seed(|seed| {
         let mut line = Line::new(seed, 2e6);
-        line.downstream.wants(3_000_000, false);
+        line.downstream.wants(3_000_000);
         line.run(10.0);
         line.queued_us.clear();
         line.sent_bytes = 0;
@@ -240,7 +240,7 @@ fn a_line_that_loses_one_packet_in_ten_is_used_all_the_same() {
             let mut line = Line::new(seed, capacity);
             line.loss = 0.1;
             line.video_bps = 6e6;
-            line.downstream.wants(8_000_000, false);
+            line.downstream.wants(8_000_000);
             line.run(10.0);
             let mut sum = 0.0;
             for _ in 0..50 {
@@ -269,10 +269,10 @@ fn a_short_queue_that_loses_what_is_too_much_limits_the_rate() {
 fn nothing_grows_that_nobody_has_tried() {
     let mut line = Line::new(1, 50e6);
     line.video_bps = 300_000.0;
-    line.downstream.wants(300_000, false);
+    line.downstream.wants(300_000);
     line.run(60.0);
     assert_eq!(line.estimate(), START_BPS);
-    line.downstream.wants(2_000_000, false);
+    line.downstream.wants(2_000_000);
     line.run(3.0);
     assert!((2e6..3.1e6).contains(&line.estimate()), "{}", line.estimate());
     assert!(line.downstream.limit().is_none(), "the line has shown no end");
@@ -293,7 +293,7 @@ fn few_frames_a_second_and_keyframes_among_them_do_not_make_a_wide_line_seem_nar
     each_seed(|seed| {
         let mut line = Line::new(seed, 5e6);
         (line.video_bps, line.frame_us) = (1e6, 100_000);
-        line.downstream.wants(2_500_000, false);
+        line.downstream.wants(2_500_000);
         line.run(5.0);
         for _ in 0..20 {
             for _ in 0..80 {
@@ -348,7 +348,7 @@ fn a_line_that_stops_for_a_moment_now_and_then_is_found_again_soon() {
     each_seed(|seed| {
         let mut line = Line::new(seed, 5e6);
         (line.video_bps, line.frame_us, line.stall_us) = (3.4e6, 100_000, 120_000);
-        line.downstream.wants(4_500_000, false);
+        line.downstream.wants(4_500_000);
         line.run(5.0);
         let mut narrow = 0;
         for _ in 0..60 {
@@ -364,7 +364,8 @@ fn who_sees_nothing_finds_a_line_that_has_become_better_sooner() {
     let found_after = |seed, is_paused| {
         let mut line = Line::new(seed, 200e3);
         line.video_bps = 0.0;
-        line.downstream.wants(2_000_000, is_paused);
+        line.downstream.wants(2_000_000);
+        line.downstream.set_urgent(is_paused);
         // Not at the same moment between two probes with each seed.
         line.run(30.0 + seed as f64 * 0.7);
         assert!(line.estimate() < 300e3, "seed {seed}: {}", line.estimate());
@@ -384,7 +385,8 @@ fn of_sound_beside_a_download_nobody_concludes_that_the_line_carries_no_more() {
     each_seed(|seed| {
         let mut line = Line::new(seed, 5e6);
         (line.video_bps, line.others_us) = (0.0, 120_000);
-        line.downstream.wants(2_000_000, true);
+        line.downstream.wants(2_000_000);
+        line.downstream.set_urgent(true);
         line.run(10.0);
         let mut sum = 0.0;
         for _ in 0..60 {

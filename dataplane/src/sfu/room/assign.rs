@@ -137,6 +137,8 @@ impl Room {
             let mut past_bytes = if relief.is_whole() { participant.downlink.past_bytes_max() } else { 0 };
             let scarce = if budget_bps == line_bps { Limit::Line } else { Limit::Core };
             allocation::divide(now, budget_bps, demands, &mut participant.patience);
+            let lacks = demands.iter().any(|demand| demand.granted.is_none());
+            participant.downlink.set_urgent(lacks && scarce == Limit::Line);
             for demand in &*demands {
                 let Some(slot) = participant.slots.get_mut(demand.slot) else { continue };
                 let Some(source) = slot.source.and_then(|source| sources.find_mut(source)) else { continue };

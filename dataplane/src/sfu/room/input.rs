@@ -106,6 +106,7 @@ impl Room {
             let layer = &mut source.layers[at];
             let payload: &[u8] = if is_empty { &[] } else { payload };
             let padding = header.padding && !is_empty;
+            let descriptor = descriptor.filter(|_| !is_empty);
             layer.rate.on_packet(turn.now, payload.len() - earlier);
             let mut numbers = Numbers::whole(seq);
             if is_video {
@@ -131,7 +132,6 @@ impl Room {
                 audio_level,
                 captured,
             };
-            let descriptor = descriptor.filter(|_| !is_empty);
             if !turn.batch.push(turn.now, self.id, stream.source, meta, descriptor, payload) {
                 kept = Err(Dropped::EgressFull);
             }

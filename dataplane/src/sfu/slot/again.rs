@@ -139,7 +139,7 @@ impl Slot {
         let mut extensions = Extensions::new();
         self.push_extensions(&mut extensions, to);
         if let (Some(id), Some(descriptor)) =
-            (to.extensions.dependency_descriptor, history.descriptor(in_seq))
+            (to.extensions.dependency_descriptor, history.descriptor(in_seq).filter(|_| is_whole))
         {
             push_dependency_descriptor(&mut extensions, id, descriptor, mapping.frame_number);
         }

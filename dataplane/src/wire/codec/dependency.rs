@@ -11,6 +11,7 @@
 //! frames that name it are to each target: no part of it, or one with which a receiver can go over to it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use crate::id::ExtSeq;
 use crate::wire::Malformed;
 
 /// Spatial layers of one stream that are told apart.
@@ -41,6 +42,7 @@ pub struct Descriptor {
 /// What a packet's frame is to each spatial layer. Bit `n` is for those who see layer `n`, with all of its pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
+    pub number: u16,
     /// First packet of its frame.
     pub starts: bool,
     /// Last packet of its frame.
@@ -58,11 +60,13 @@ pub struct Frame {
 /// The template structure of one stream, and which of its decode targets are active.
 #[derive(Debug)]
 pub struct Structure {
-    /// The frame that brought it.
-    frame_number: u16,
+    /// The packets that brought it, and what is said last of active targets: frame numbers wrap within minutes.
+    since: ExtSeq,
+    active_since: ExtSeq,
     template_id_offset: u8,
     targets: u8,
-    templates: Vec<Template>,
+    templates: [Template; TEMPLATES_MAX],
+    templates_len: usize,
     /// Of each spatial layer the decode target that has all of its pictures.
     tops: [Option<u8>; SPATIAL_LAYERS_MAX],
     spatial_layers: u8,
@@ -71,7 +75,7 @@ pub struct Structure {
     active: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Template {
     spatial_id: u8,
     temporal_id: u8,
@@ -93,9 +97,13 @@ impl Descriptor {
 }
 
 impl Structure {
-    /// Reads the descriptors of one stream in turn. `known` is what has been learnt from those before; what is newer replaces it.
-    /// `None`: the frame belongs to a structure that has not come.
-    pub fn read(known: &mut Option<Box<Structure>>, value: &[u8]) -> Result<Option<Frame>, Malformed> {
+    /// Reads the descriptor of packet `seq`. `known` is what has been learnt from others of the stream; what comes of later packets
+    /// replaces it. `None`: the frame belongs to another structure.
+    pub fn read(
+        known: &mut Option<Box<Structure>>,
+        seq: ExtSeq,
+        value: &[u8],
+    ) -> Result<Option<Frame>, Malformed> {
         let descriptor = Descriptor::parse(value)?;
         let mut bits = Bits { bytes: value, at: 24 };
         let [has_structure, has_active, has_indications] = match value.len() {
@@ -105,24 +113,24 @@ impl Structure {
                 [flags & 0x10 != 0, flags & 0x08 != 0, flags & 0x04 != 0]
             }
         };
+        // A retransmission may bring what has been replaced since.
+        if known.as_ref().is_some_and(|known| known.since > seq) {
+            return Ok(None);
+        }
         if has_structure {
-            let attached = Structure::parse(&mut bits, descriptor.frame_number)?;
-            // A retransmission may bring what has been replaced since.
+            let attached = Structure::parse(&mut bits, seq)?;
             match known {
-                Some(newer) if newer.is_newer(descriptor.frame_number) => return Ok(None),
                 Some(structure) => **structure = attached,
                 None => *known = Some(Box::new(attached)),
             }
         }
         let Some(structure) = known else { return Ok(None) };
-        let index = (descriptor.template_id + 64 - structure.template_id_offset) % 64;
-        let Some(mut template) = structure.templates.get(usize::from(index)).copied() else {
-            return Ok(None);
-        };
+        let index = usize::from((descriptor.template_id + 64 - structure.template_id_offset) % 64);
+        let Some(mut template) = structure.templates().get(index).copied() else { return Ok(None) };
         if has_active {
             let active = bits.take(structure.targets)?;
-            if !structure.is_newer(descriptor.frame_number) {
-                structure.active = active;
+            if structure.active_since <= seq {
+                (structure.active, structure.active_since) = (active, seq);
             }
         }
         if has_indications {
@@ -142,19 +150,18 @@ impl Structure {
     }
 
     /// template_dependency_structure() of §A.8.2.
-    fn parse(bits: &mut Bits<'_>, frame_number: u16) -> Result<Structure, Malformed> {
+    fn parse(bits: &mut Bits<'_>, since: ExtSeq) -> Result<Structure, Malformed> {
         let template_id_offset = bits.take(6)? as u8;
         let targets = bits.take(5)? as u8 + 1;
-        let mut templates = Vec::new();
-        let (mut spatial_id, mut temporal_id) = (0, 0);
+        let mut all = [Template::default(); TEMPLATES_MAX];
+        let (mut templates_len, mut spatial_id, mut temporal_id) = (0, 0, 0);
         loop {
-            if templates.len() == TEMPLATES_MAX
-                || usize::from(spatial_id) == SPATIAL_LAYERS_MAX
-                || temporal_id == TEMPORAL_LAYERS_MAX
-            {
+            let template = all.get_mut(templates_len).ok_or(Malformed)?;
+            if usize::from(spatial_id) == SPATIAL_LAYERS_MAX || temporal_id == TEMPORAL_LAYERS_MAX {
                 return Err(Malformed);
             }
-            templates.push(Template { spatial_id, temporal_id, indications: 0 });
+            *template = Template { spatial_id, temporal_id, indications: 0 };
+            templates_len += 1;
             match bits.take(2)? {
                 0 => {}
                 1 => temporal_id += 1,
@@ -162,11 +169,12 @@ impl Structure {
                 _ => break,
             }
         }
-        for template in &mut templates {
+        let templates = all.get_mut(..templates_len).ok_or(Malformed)?;
+        for template in &mut *templates {
             template.indications = bits.indications(targets)?;
         }
         // The distances to the frames that are referred to.
-        for _ in &templates {
+        for _ in &*templates {
             while bits.take(1)? == 1 {
                 bits.take(4)?;
             }
@@ -187,13 +195,15 @@ impl Structure {
                 *height = u16::try_from(bits.take(16)? + 1).ok();
             }
         }
-        let tops = std::array::from_fn(|layer| top(&templates, targets, layer as u8));
+        let tops = std::array::from_fn(|layer| top(templates, targets, layer as u8));
         let (spatial_layers, active) = (spatial_id + 1, u32::MAX);
         Ok(Structure {
-            frame_number,
+            since,
+            active_since: since,
             template_id_offset,
             targets,
-            templates,
+            templates: all,
+            templates_len,
             tops,
             spatial_layers,
             heights,
@@ -201,9 +211,8 @@ impl Structure {
         })
     }
 
-    /// It came with a later frame.
-    fn is_newer(&self, frame_number: u16) -> bool {
-        self.frame_number.wrapping_sub(frame_number).cast_signed() > 0
+    fn templates(&self) -> &[Template] {
+        self.templates.get(..self.templates_len).unwrap_or_default()
     }
 
     fn frame(&self, descriptor: &Descriptor, template: &Template) -> Frame {
@@ -212,6 +221,7 @@ impl Structure {
             tops.filter(|(_, top)| top.is_some_and(is)).fold(0, |mask, (layer, _)| mask | 1 << layer)
         };
         Frame {
+            number: descriptor.frame_number,
             starts: descriptor.start_of_frame,
             ends: descriptor.end_of_frame,
             spatial_id: template.spatial_id,
@@ -299,13 +309,15 @@ mod tests {
     /// What is known after a key picture of an encoding has begun.
     fn begun(encoding: &Encoding) -> Option<Box<Structure>> {
         let mut known = None;
-        let frame = Structure::read(&mut known, &encoding.with_structure(KEY)).unwrap().unwrap();
+        let frame = Structure::read(&mut known, ExtSeq(7), &encoding.with_structure(KEY)).unwrap().unwrap();
         assert_eq!((frame.spatial_id, frame.temporal_id), (0, 0));
         known
     }
 
+    /// Each frame is one packet, of the number of the frame.
     fn read(known: &mut Option<Box<Structure>>, value: &[u8]) -> Frame {
-        Structure::read(known, value).unwrap().unwrap()
+        let seq = Descriptor::parse(value).unwrap().frame_number;
+        Structure::read(known, ExtSeq(seq.into()), value).unwrap().unwrap()
     }
 
     /// Of a picture behind the key picture: members and switches, as bits for the spatial layers.
@@ -358,25 +370,30 @@ mod tests {
             read(&mut known, &L3T3_KEY.with_structure(Place { frame_number: 11, ..KEY })).active,
             0b111
         );
-        // What was said of the sequence before comes late.
-        assert_eq!(read(&mut known, &L3T3_KEY.with_active(place(9), 0b000_111_111)).active, 0b111);
+        read(&mut known, &L3T3_KEY.with_active(place(13), 0b000_000_111));
+        // What was said before comes late: of this sequence, and of the one before.
+        assert_eq!(read(&mut known, &L3T3_KEY.with_active(place(12), 0b000_111_111)).active, 0b001);
+        let late = L3T3_KEY.with_active(place(9), 0b000_111_111);
+        assert_eq!(Structure::read(&mut known, ExtSeq(9), &late), Ok(None));
     }
 
     #[test]
     fn a_frame_without_its_structure_tells_nothing() {
         let place = Place { key: false, ..KEY };
-        assert_eq!(Structure::read(&mut None, &L1T3.descriptor(place)), Ok(None));
+        assert_eq!(Structure::read(&mut None, ExtSeq(8), &L1T3.descriptor(place)), Ok(None));
         let other = Encoding { template_id_offset: 20, ..L1T3 };
-        assert_eq!(Structure::read(&mut begun(&L1T3), &other.descriptor(place)), Ok(None));
+        assert_eq!(Structure::read(&mut begun(&L1T3), ExtSeq(8), &other.descriptor(place)), Ok(None));
     }
 
     #[test]
     fn a_structure_that_comes_late_does_not_replace_a_newer_one() {
         let mut known = begun(&L3T3_KEY);
-        let before = L1T3.with_structure(Place { frame_number: u16::MAX, ..KEY });
-        assert_eq!(Structure::read(&mut known, &before), Ok(None));
+        let before = L1T3.with_structure(Place { frame_number: 6, ..KEY });
+        assert_eq!(Structure::read(&mut known, ExtSeq(6), &before), Ok(None));
         assert_eq!(known.as_ref().unwrap().spatial_layers(), 3);
-        read(&mut known, &L1T3.with_structure(Place { frame_number: 8, ..KEY }));
+        // Twenty minutes later.
+        let behind = L1T3.with_structure(Place { frame_number: 40_000, ..KEY });
+        Structure::read(&mut known, ExtSeq(300_000), &behind).unwrap().unwrap();
         assert_eq!(known.unwrap().spatial_layers(), 1);
     }
 
@@ -385,16 +402,16 @@ mod tests {
         let whole = L3T3_KEY.with_structure(KEY);
         for len in 4..whole.len() {
             let mut known = None;
-            assert_eq!(Structure::read(&mut known, &whole[..len]), Err(Malformed), "{len}");
+            assert_eq!(Structure::read(&mut known, ExtSeq(7), &whole[..len]), Err(Malformed), "{len}");
             assert!(known.is_none());
         }
         let many = [Encoding { spatial: 5, temporal: 1, ..L1T3 }, Encoding { temporal: 9, ..L1T3 }];
         for encoding in many {
-            assert_eq!(Structure::read(&mut None, &encoding.with_structure(KEY)), Err(Malformed));
+            assert_eq!(Structure::read(&mut None, ExtSeq(7), &encoding.with_structure(KEY)), Err(Malformed));
         }
         // Templates without an end.
         let endless = [&[0x80, 0, 7, 0x80][..], &[0; 100]].concat();
-        assert_eq!(Structure::read(&mut None, &endless), Err(Malformed));
+        assert_eq!(Structure::read(&mut None, ExtSeq(7), &endless), Err(Malformed));
     }
 
     #[test]
@@ -427,8 +444,8 @@ mod tests {
         #[test]
         fn no_descriptor_makes_the_reading_panic(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..8)) {
             let mut known = begun(&L3T3_KEY);
-            for value in values {
-                if let Ok(Some(frame)) = Structure::read(&mut known, &value) {
+            for (seq, value) in (8..).zip(values) {
+                if let Ok(Some(frame)) = Structure::read(&mut known, ExtSeq(seq), &value) {
                     prop_assert!(usize::from(frame.spatial_id) < SPATIAL_LAYERS_MAX && frame.temporal_id < TEMPORAL_LAYERS_MAX);
                     prop_assert!(frame.members < 16 && frame.switches & !frame.members == 0);
                 }

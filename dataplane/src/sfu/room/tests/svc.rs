@@ -124,7 +124,8 @@ impl Scene {
                 let values = crate::wire::ext::ExtensionValues::read(packet, &header, &EXTENSIONS);
                 let descriptor = values.dependency_descriptor.unwrap();
                 let frame_number = u16::from_be_bytes([descriptor[1], descriptor[2]]);
-                let frame = Structure::read(&mut self.structure, descriptor).unwrap();
+                let frame =
+                    Structure::read(&mut self.structure, ExtSeq(header.seq.0.into()), descriptor).unwrap();
                 let Frame { spatial_id: spatial, temporal_id: temporal, .. } = frame.unwrap();
                 let (seq, timestamp) = (header.seq.0, header.timestamp.0);
                 let payload = len - header.len - header.padding_len(&packet[..len]).unwrap();
