@@ -30,6 +30,8 @@ const PATIENCE_US: u64 = 2_000_000;
 /// longest, and what failing probes add is some ten kbit/s. Who does not see somebody at all does not wait for the longest.
 const PAUSE_US: u64 = 2_000_000;
 const PAUSE_US_MAX: u64 = 5_000_000;
+/// After so long nothing puts a probe off. With half of it two who share a line with a download have less alike parts of it.
+const OVERDUE_US: u64 = 10_000_000;
 /// Share of a cluster that must have arrived for its rate to mean something: every tenth packet may get lost.
 const ARRIVED_MIN: f64 = 0.6;
 /// Below this share of the rate sent, the line was full.
@@ -92,13 +94,13 @@ impl Probes {
         let pause_us = if self.is_urgent { self.pause_us.min(PAUSE_US) } else { self.pause_us };
         self.cluster.is_none()
             && GOAL * wants_bps > estimate_bps
-            && now_us >= (self.since_us + pause_us).min(self.began_us + PAUSE_US_MAX)
+            && (self.is_overdue(now_us) || now_us >= self.since_us + pause_us)
     }
 
     /// It is so long since the last that nothing puts the next one off: what others send may look like an overuse for ever, and
     /// whoever gets little more than sound learns of the rest of their line by probes alone.
     pub(crate) fn is_overdue(&self, now_us: u64) -> bool {
-        now_us >= self.began_us + PAUSE_US_MAX
+        now_us >= self.began_us + OVERDUE_US
     }
 
     pub(crate) fn set_urgent(&mut self, is_urgent: bool) {

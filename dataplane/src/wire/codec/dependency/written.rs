@@ -93,7 +93,7 @@ impl Encoding {
         }
         for _ in 0..self.spatial {
             bits.put(0, 1);
-            (0..self.temporal).for_each(|_| bits.put(0b1_0011_0, 6));
+            (0..self.temporal).for_each(|_| bits.put(0b10_0110, 6));
         }
         bits.put_non_symmetric(self.spatial.into(), u32::from(self.targets()) + 1);
         for target in 0..self.targets() {
@@ -103,7 +103,7 @@ impl Encoding {
         (0..chains).for_each(|_| bits.put(1, 4));
         bits.put(1, 1);
         for spatial in 0..self.spatial {
-            bits.put((u32::from(LOWEST_HEIGHT) * 16 / 9 << spatial) - 1, 16);
+            bits.put(((u32::from(LOWEST_HEIGHT) * 16 / 9) << spatial) - 1, 16);
             bits.put((u32::from(LOWEST_HEIGHT) << spatial) - 1, 16);
         }
     }
