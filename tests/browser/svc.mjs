@@ -18,7 +18,7 @@ const VIEWPORT = { width: 1400, height: 900 };
 const CAMERA = { width: 640, height: 360, frameRate: 15 };
 const MAX_BITRATE = 1_000_000;
 /** Lines between what a part and what all of it take, what is seen there, how many of the pictures, and what must be sent for it. */
-const SPATIAL = { rate: '250k', lines: 180, share: [0.8, 1.2], sends: 0 };
+const SPATIAL = { rate: '320k', lines: 180, share: [0.5, 1.2], sends: 0 };
 const TEMPORAL = { rate: '800k', lines: 360, share: [0.2, 0.65], sends: 0.9 * MAX_BITRATE };
 const CASES = [
   { codec: 'video/VP9', mode: 'L3T3_KEY', narrow: SPATIAL },
