@@ -12,7 +12,6 @@ use crate::sfu::slab::Key;
 use crate::sfu::svc::{Part, Parts, Split};
 use crate::sfu::tempo::Tempo;
 use crate::wire::codec::FrameMark;
-use crate::wire::codec::dependency::Structure;
 use crate::wire::rtp::Header;
 
 /// Height assumed of the largest layer until a keyframe tells it; each smaller layer is taken as half.
@@ -162,15 +161,17 @@ impl Source {
         descriptor: Option<&[u8]>,
     ) -> Option<Parts> {
         let (timestamp, marker) = (header.timestamp, header.marker);
-        let structure = &mut self.layers[layer].structure;
+        let mut structure = self.layers[layer].structure.take();
         // What cannot be read tells nothing.
-        let frame = descriptor.and_then(|value| Structure::read(structure, seq, value).unwrap_or(None));
-        let spatial = structure.as_ref().map_or(1, |structure| structure.spatial_layers());
+        let frame = descriptor.and_then(|value| {
+            let structure = structure.get_or_insert_with(Box::default);
+            structure.read(seq, value).unwrap_or(None)
+        });
+        let spatial = structure.as_ref().map_or(0, |structure| structure.spatial_layers());
         let is_new = self.split.is_none() || spatial > self.layers.len();
         if spatial > 1 && is_new && self.spec.rids.is_empty() {
             self.grow(spatial.min(LAYERS_MAX));
         }
-        let structure = self.layers[layer].structure.take();
         let described = frame.as_ref().zip(structure.as_deref());
         let parts = match &mut self.split {
             Some(split) => {

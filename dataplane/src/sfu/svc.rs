@@ -194,7 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::codec::dependency::written::{Encoding, Place};
+    use crate::wire::codec::dependency::tests::written::{Encoding, Place};
 
     const LAYERS: usize = 3;
     const ENCODING: Encoding = Encoding { spatial: 3, temporal: 3, is_key: true, template_id_offset: 0 };
@@ -206,14 +206,14 @@ mod tests {
     struct Stream {
         first: u64,
         split: Split,
-        structure: Option<Box<Structure>>,
+        structure: Structure,
     }
 
     impl Stream {
         fn new(first: u64) -> Stream {
-            let mut structure = None;
+            let mut structure = Structure::default();
             let first_descriptor = ENCODING.with_structure(Stream::place(0));
-            Structure::read(&mut structure, ExtSeq(first), &first_descriptor).unwrap();
+            structure.read(ExtSeq(first), &first_descriptor).unwrap();
             Stream { first, split: Split::new(), structure }
         }
 
@@ -233,12 +233,12 @@ mod tests {
         fn arrive(&mut self, nth: u64) -> Option<Vec<Part>> {
             let place = Stream::place(nth);
             let (seq, descriptor) = (ExtSeq(self.first + nth), ENCODING.descriptor(place));
-            let frame = Structure::read(&mut self.structure, seq, &descriptor).unwrap().unwrap();
+            let frame = self.structure.read(seq, &descriptor).unwrap().unwrap();
             let mark =
                 FrameMark { keyframe: place.key && nth.is_multiple_of(PICTURE), ..FrameMark::default() };
             let marker = nth % PICTURE == PICTURE - 1;
             let timestamp = RtpTime((nth / PICTURE) as u32);
-            let described = self.structure.as_deref().map(|structure| (&frame, structure));
+            let described = Some((&frame, &self.structure));
             let parts = self.split.parts(seq, timestamp, marker, mark, described, LAYERS)?;
             Some(parts.iter().copied().collect())
         }
@@ -309,7 +309,7 @@ mod tests {
             switches: 0,
             active: 7,
         };
-        let structure = Stream::new(1).structure.unwrap();
+        let structure = Stream::new(1).structure;
         let mut part = |seq: u64, frame: Frame| {
             let parts = split.parts(
                 ExtSeq(seq),
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn a_layer_of_its_own_begins_with_its_part_of_a_key_picture() {
         let mut split = Split::new();
-        let structure = Stream::new(1).structure.unwrap();
+        let structure = Stream::new(1).structure;
         let mut keys = Vec::new();
         for (seq, layer) in (10..).zip([0, 1, 2, 0, 1, 2]) {
             let (key, picture) = (seq == 10, (seq - 10) / 3);

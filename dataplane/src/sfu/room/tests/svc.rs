@@ -3,7 +3,7 @@
 use super::*;
 use crate::sfu::slot::Slot;
 use crate::sfu::tempo::Tempo;
-use crate::wire::codec::dependency::written::{Encoding, Place};
+use crate::wire::codec::dependency::tests::written::{Encoding, Place};
 use crate::wire::codec::dependency::{Frame, Structure};
 
 const AV1: CodecPt = CodecPt { codec: Codec::Av1, pt: Pt(45), rtx_pt: Some(Pt(46)) };
@@ -31,7 +31,7 @@ struct Scene {
     picture: u64,
     seq: u64,
     /// The viewer's own, learnt from what it gets.
-    structure: Option<Box<Structure>>,
+    structure: Structure,
     got: Vec<Got>,
     /// Decode targets that the encoder says are active.
     active: u32,
@@ -53,7 +53,7 @@ impl Scene {
             rig,
             picture: 0,
             seq: 65_500,
-            structure: None,
+            structure: Structure::default(),
             got: Vec::new(),
             active: u32::MAX,
             spatial: 3,
@@ -124,8 +124,7 @@ impl Scene {
                 let values = crate::wire::ext::ExtensionValues::read(packet, &header, &EXTENSIONS);
                 let descriptor = values.dependency_descriptor.unwrap();
                 let frame_number = u16::from_be_bytes([descriptor[1], descriptor[2]]);
-                let frame =
-                    Structure::read(&mut self.structure, ExtSeq(header.seq.0.into()), descriptor).unwrap();
+                let frame = self.structure.read(ExtSeq(header.seq.0.into()), descriptor).unwrap();
                 let Frame { spatial_id: spatial, temporal_id: temporal, .. } = frame.unwrap();
                 let (seq, timestamp) = (header.seq.0, header.timestamp.0);
                 let payload = len - header.len - header.padding_len(&packet[..len]).unwrap();
@@ -190,7 +189,7 @@ fn an_encoder_that_begins_anew_is_taken_apart_again() {
     let mut scene = Scene::new(180);
     scene.picture(true, &[]);
     (0..10).for_each(|_| scene.picture(false, &[]));
-    (scene.ssrc, scene.seq, scene.structure) = (2, 40, None);
+    (scene.ssrc, scene.seq, scene.structure) = (2, 40, Structure::default());
     scene.got.clear();
     scene.picture(true, &[]);
     (0..2).for_each(|_| scene.picture(false, &[]));
@@ -254,7 +253,7 @@ fn what_another_layer_lost_and_got_late_is_a_number_and_nothing_else() {
     (0..2).for_each(|nth| scene.packet(false, 1, nth));
     (scene.seq, scene.picture) = (seq, now);
     scene.got.clear();
-    scene.structure = None;
+    scene.structure = Structure::default();
     scene.rig.fan_out();
     let trains = scene.rig.trains_for(1);
     let filled: Vec<_> = trains.iter().flatten().map(|packet| (packet.seq, packet.payload)).collect();
