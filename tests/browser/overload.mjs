@@ -119,8 +119,8 @@ describe('a core with too much to do', () => {
     assert.deepEqual(failed, []);
     assert.ok(times >= 2, `${times} times what the core can`);
     assert.ok(full.forwarded <= free.forwarded / 2, 'as many packets as before go on');
-    // The target is 50 ms; docs/quality.md has what is reached, and how long the first moments take.
-    assert.ok(sound.settled.p99 <= 1_000, `sound is kept for ${sound.settled.p99} ms`);
+    // The target is 50 ms for 99 of 100; docs/quality.md has what is reached.
+    assert.ok(sound.full.p95 <= 500, `sound is kept for ${sound.full.p95} ms`);
     assert.ok(whole >= 0 && whole < 10, `the core gave everything back after ${whole} s`);
   });
 });

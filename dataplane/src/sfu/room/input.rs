@@ -100,7 +100,7 @@ impl Room {
             false => Parts::one(Part::of_sound(seq, header.marker)),
         };
         let holders_change = !is_video && self.speakers.on_level(turn.now, stream.source, audio_level);
-        let mut kept = Ok(());
+        let mut result = Ok(());
         for part in parts.iter() {
             let Part { layer: at, seq, marker, mark, is_empty, is_own } = *part;
             let layer = &mut source.layers[at];
@@ -133,13 +133,13 @@ impl Room {
                 captured,
             };
             if !turn.batch.push(turn.now, self.id, stream.source, meta, descriptor, payload) {
-                kept = Err(Dropped::EgressFull);
+                result = Err(Dropped::EgressFull);
             }
         }
         if holders_change {
             self.assign_audio(turn.events);
         }
-        kept
+        result
     }
 
     /// A compound RTCP packet of this participant (RFC 3550 §6, RFC 4585).
