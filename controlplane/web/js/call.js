@@ -1,6 +1,7 @@
 // The one RTCPeerConnection to the server: three sending lines, then a fixed pool of receive slots (docs/protocol.md, 3).
 // Everything later is replaceTrack and a rewrite on the server: one offer, one answer.
 
+import { LipSync } from './lipsync.js';
 import { Meter } from './stats.js';
 
 /** @typedef {import('./signalling.js').Source} Source */
@@ -56,17 +57,19 @@ export class Call {
   #negotiating = false;
   #changes = Promise.resolve();
   #meter = new Meter(this.#pc);
+  #lipSync;
   /** How many simulcast layers of the camera somebody wants, from the smallest on. */
   #layersWanted = CAMERA_LAYERS.length;
 
   /**
    * @param {{ audioSlots: number, videoSlots: number }} most what the server accepts
-   * @param {{ onState: (state: RTCPeerConnectionState) => void, onSoundBlocked: () => void }} on
+   * @param {{ onState: (state: RTCPeerConnectionState) => void, onSoundBlocked: () => void, pairs: () => ReadonlyMap<string, string> }} on pairs: receive slot of a picture -> that of the sound which belongs to it
    */
   constructor(most, on) {
     this.#on = on;
     const pc = this.#pc;
     diagnostics.pc = pc;
+    this.#lipSync = new LipSync(pc, on.pairs);
     this.#sending = {
       microphone: pc.addTransceiver('audio', { direction: 'sendonly' }),
       camera: pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: CAMERA_LAYERS }),
@@ -194,6 +197,7 @@ export class Call {
   }
 
   close() {
+    this.#lipSync.close();
     this.#pc.close();
     for (const speaker of this.#loudspeakers) {
       speaker.srcObject = null;

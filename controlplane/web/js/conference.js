@@ -83,6 +83,8 @@ export class Conference {
   #wished = new Map();
   /** @type {Map<string, { key: string, since: number, paused: boolean, limit: import('./verdict.js').Limit | null }>} slot -> video: what the server shows */
   #shown = new Map();
+  /** @type {Map<string, string>} slot -> whose sound it plays */
+  #heard = new Map();
   /** @type {WishedVideo[]} */
   #wishes = [];
   #viewTimer = 0;
@@ -386,6 +388,7 @@ export class Conference {
     this.#call = null;
     this.#lost = false;
     this.#shown.clear();
+    this.#heard.clear();
     this.#wished.clear();
     this.#asked.clear();
     this.#quality = null;
@@ -403,6 +406,7 @@ export class Conference {
     const call = new Call({ audioSlots: message.audio_slots, videoSlots: message.video_slots }, {
       onState: (state) => { if (this.#call === call) this.#onMediaState(state); },
       onSoundBlocked: () => this.#on.onSoundBlocked(),
+      pairs: () => this.#pairs(),
     });
     this.#call = call;
     if (this.speaker) void call.useSpeaker(this.speaker);
@@ -483,7 +487,9 @@ export class Conference {
         return;
       }
       case 'slot':
-        if (message.participant === null || message.source === 'microphone') this.#shown.delete(message.slot);
+        this.#heard.delete(message.slot);
+        if (message.participant === null) this.#shown.delete(message.slot);
+        else if (message.source === 'microphone') this.#heard.set(message.slot, message.participant);
         else this.#onShown(message.slot, videoKey(message.participant, message.source), message.paused === true, message.limit ?? null);
         this.#on.onPictures();
         return;
@@ -585,6 +591,19 @@ export class Conference {
     const before = this.#shown.get(slot);
     const since = before?.key === key && !before.paused ? before.since : performance.now();
     this.#shown.set(slot, { key, since, paused, limit });
+  }
+
+  /** Slots of pictures -> the slot of the same person's sound. */
+  #pairs() {
+    const sounds = new Map([...this.#heard].map(([slot, participant]) => [participant, slot]));
+    /** @type {Map<string, string>} */
+    const pairs = new Map();
+    for (const [slot, { key }] of this.#shown) {
+      const [participant = ''] = key.split('/');
+      const sound = sounds.get(participant);
+      if (sound !== undefined) pairs.set(slot, sound);
+    }
+    return pairs;
   }
 
   /** @param {{ state: 'connected' | 'gone', reason?: import('./signalling.js').MediaLoss }} message */
