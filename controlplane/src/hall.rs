@@ -319,7 +319,7 @@ impl Hall {
             News::LayersWanted { participant, source, layers } => {
                 self.say(participant, &ServerMessage::Layers { source: source.into(), layers });
             }
-            News::Speakers(room, speakers) => self.with(|rooms| rooms.speakers(room, &speakers)),
+            News::Speakers(room, speakers) => self.with(|rooms| rooms.speakers(room, speakers)),
             News::Quality(participant, Quality { estimate_bps, loss_permille, round_trip_ms }) => {
                 if !self.rooms(|rooms| rooms.wishes(participant)).unmeasured {
                     let message = ServerMessage::Quality { estimate_bps, loss_permille, round_trip_ms };

@@ -79,6 +79,8 @@ struct Room {
     /// Set until the first participant has joined.
     waits_until: Option<Instant>,
     people: Vec<Participant>,
+    /// Who speaks, for those who come meanwhile.
+    speakers: Vec<ParticipantId>,
 }
 
 struct Participant {
@@ -241,6 +243,7 @@ impl Rooms {
             waiting: Vec::new(),
             waits_until: Some(now + self.limits.waiting),
             people: Vec::new(),
+            speakers: Vec::new(),
         };
         self.rooms.insert(open.room, room);
         self.totals.rooms_created += 1;
@@ -281,10 +284,12 @@ impl Rooms {
         self.outputs.push_back(Output::Tell { to, message });
     }
 
-    /// Who speaks, from the data plane.
-    pub(crate) fn speakers(&mut self, room: RoomId, speakers: &[ParticipantId]) {
-        let Some(room) = self.rooms.get(&room) else { return };
+    /// Who speaks, from the data plane, which may not have heard yet of who has left.
+    pub(crate) fn speakers(&mut self, room: RoomId, mut speakers: Vec<ParticipantId>) {
+        let Some(room) = self.rooms.get_mut(&room) else { return };
+        speakers.retain(|speaker| room.people.iter().any(|person| person.id == *speaker));
         let message = ServerMessage::Speakers { participants: speakers.iter().copied().map(Id).collect() };
+        room.speakers = speakers;
         self.outputs.push_back(Output::Tell { to: room.everybody(), message });
     }
 
@@ -295,6 +300,7 @@ impl Rooms {
         }
         let Some((id, room, index)) = self.find(participant) else { return };
         let person = room.people.remove(index);
+        room.speakers.retain(|speaker| *speaker != participant);
         let State { camera, screen, .. } = person.state;
         let to = room.everybody();
         self.room_of.remove(&participant);

@@ -329,6 +329,7 @@ pub(crate) const CATEGORIES: &[Category] = &[
         recipients: Recipients::Room,
         held_in: &[
             ("controlplane/src/rooms.rs", "Participant", &["state", "wishes", "blocked"]),
+            ("controlplane/src/rooms.rs", "Room", &["speakers"]),
             ("dataplane/src/sfu/participant.rs", "Participant", &["withheld", "objects"]),
         ],
         switches: &["media.consent_seconds"],

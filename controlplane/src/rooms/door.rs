@@ -38,6 +38,7 @@ pub(crate) struct Admitted {
     pub(crate) room_name: String,
     pub(crate) organizer: bool,
     pub(crate) others: Vec<Person>,
+    pub(crate) speakers: Vec<Id>,
     pub(crate) rules: Rules,
     /// For organizers only.
     pub(crate) waiting: Vec<Waiter>,
@@ -196,6 +197,7 @@ impl Rooms {
             room_name: room.name.shown().to_owned(),
             organizer: newcomer.organizer,
             others: room.people.iter().map(Participant::as_seen).collect(),
+            speakers: room.speakers.iter().copied().map(Id).collect(),
             rules: room.rules_as_seen(),
             waiting,
         };

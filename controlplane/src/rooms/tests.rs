@@ -239,11 +239,30 @@ fn draining_keeps_rooms_in_progress_and_lets_nobody_in() {
 #[test]
 fn speakers_are_told_to_their_room_only() {
     let mut rooms = hall_of_two(Instant::now());
-    rooms.speakers(RoomId(99), &[ADA]);
+    rooms.speakers(RoomId(99), vec![ADA]);
     assert_eq!(outputs(&mut rooms), []);
-    rooms.speakers(HALL, &[BOB, ADA]);
+    rooms.speakers(HALL, vec![BOB, ADA]);
     let message = ServerMessage::Speakers { participants: vec![Id(BOB), Id(ADA)] };
     assert_eq!(outputs(&mut rooms), [Output::Tell { to: vec![ADA, BOB], message }]);
+}
+
+#[test]
+fn newcomers_hear_who_speaks_and_nothing_of_who_has_left() {
+    let now = Instant::now();
+    let mut rooms = hall_of_two(now);
+    rooms.speakers(HALL, vec![BOB, ADA]);
+    let told = |rooms: &mut Rooms| {
+        let newcomer = ParticipantId(3);
+        let admitted = join(rooms, now, newcomer, None).expect("there is room");
+        rooms.leave(newcomer);
+        admitted.speakers
+    };
+    assert_eq!(told(&mut rooms), [Id(BOB), Id(ADA)]);
+    rooms.leave(BOB);
+    assert_eq!(told(&mut rooms), [Id(ADA)]);
+    // The data plane's word may be older than that.
+    rooms.speakers(HALL, vec![BOB]);
+    assert_eq!(told(&mut rooms), []);
 }
 
 #[test]

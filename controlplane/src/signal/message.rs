@@ -162,6 +162,7 @@ pub(crate) enum ServerMessage {
         room: String,
         organizer: bool,
         participants: Vec<Person>,
+        speakers: Vec<Id>,
         rules: Rules,
         waiting: Vec<Waiter>,
         audio_slots: usize,

@@ -162,6 +162,7 @@ impl Seat {
             room: admitted.room_name,
             organizer: admitted.organizer,
             participants: admitted.others,
+            speakers: admitted.speakers,
             rules: admitted.rules,
             waiting: admitted.waiting,
             audio_slots: self.server.config.rooms.audio_slots,

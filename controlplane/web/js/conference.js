@@ -403,6 +403,7 @@ export class Conference {
     this.waiting = new Map(message.waiting.map(({ id, name }) => [id, name]));
     this.room = message.room;
     this.participants = new Map(message.participants.map((person) => [person.id, named(person)]));
+    this.speakers = message.speakers;
     const call = new Call({ audioSlots: message.audio_slots, videoSlots: message.video_slots }, {
       onState: (state) => { if (this.#call === call) this.#onMediaState(state); },
       onSoundBlocked: () => this.#on.onSoundBlocked(),

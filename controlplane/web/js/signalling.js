@@ -44,7 +44,7 @@ import { Line } from './line.js';
 /** @typedef {'consent-expired' | 'close-notify' | 'handshake-failed' | 'fingerprint-mismatch'} MediaLoss */
 
 /**
- * @typedef {{ type: 'welcome', participant: string, resume: string, room: string, organizer: boolean, participants: Participant[], rules: Rules, waiting: Waiter[], audio_slots: number, video_slots: number }} Welcome
+ * @typedef {{ type: 'welcome', participant: string, resume: string, room: string, organizer: boolean, participants: Participant[], speakers: string[], rules: Rules, waiting: Waiter[], audio_slots: number, video_slots: number }} Welcome
  * @typedef {Welcome
  *   | { type: 'refused', reason: Refusal }
  *   | { type: 'waiting' }

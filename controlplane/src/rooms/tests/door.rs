@@ -77,7 +77,7 @@ fn who_waits_hears_nothing_of_the_room_and_only_organizers_hear_of_them() {
 
     rooms.chat(now, ADA, "between us".into());
     rooms.set_state(BOB, State { microphone: true, ..State::default() });
-    rooms.speakers(HALL, &[BOB]);
+    rooms.speakers(HALL, vec![BOB]);
     rooms.rename(BOB, "Robert".into());
     // Whatever their page tries.
     rooms.chat(now, EVE, "let me in".into());
