@@ -47,7 +47,7 @@ const BPS_MIN: f64 = 50_000.0;
 /// More than a receiver with all its slots can get.
 const BPS_MAX: f64 = 200e6;
 /// The round trip while no report has told it.
-const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(100);
+pub(crate) const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(100);
 /// Without any feedback for this long the line is taken for broken, and the estimate halves.
 const SILENCE_US: u64 = 1_000_000;
 /// So long after the first halving, without a word since, the line is taken for another when it comes back.

@@ -75,6 +75,8 @@ pub(crate) struct Slot {
     begins: bool,
     /// Of a mapping that begins with the past.
     squeezed_until: Option<RtpTime>,
+    /// When the keyframe of what is under way left.
+    began: Duration,
     current: Option<Mapping>,
     past: [Option<Mapping>; MAPPINGS],
     sent: Option<Sent>,
@@ -134,6 +136,7 @@ impl Slot {
             tell_at: None,
             begins: false,
             squeezed_until: None,
+            began: Duration::ZERO,
             current: None,
             past: [None; MAPPINGS],
             sent: None,
@@ -269,6 +272,11 @@ impl Slot {
         Some(if sees_something { Urgency::Soon } else { Urgency::Now })
     }
 
+    /// Whether somebody who asks for a keyframe at `clock` cannot have seen the last one yet.
+    pub(crate) fn crosses_keyframe(&self, clock: Duration, round_trip: Duration) -> bool {
+        self.current.is_some() && clock < self.began + round_trip
+    }
+
     /// The layer that is being forwarded.
     pub(crate) fn layer(&self) -> Option<usize> {
         self.current.map(|m| m.layer)
@@ -303,6 +311,7 @@ impl Slot {
                 if meta.layer != self.target || !meta.mark.keyframe || self.share == Share::Paused {
                     return Ok(false);
                 }
+                self.began = to.clock;
                 self.switch(packet)
             }
         };

@@ -4,11 +4,12 @@
 use std::ops::Range;
 
 use crate::config::Limits;
-use crate::counters::{Counters, Dropped};
+use crate::counters::Dropped;
 use crate::egress::Egress;
 use crate::id::{Codec, ExtSeq, MediaKind, Path, RtpTime, SeqNo, Ssrc};
 use crate::link::Event;
 use crate::sfu::batch::{Leg, Meta, PACKETS_MAX};
+use crate::sfu::bwe::ROUND_TRIP_UNKNOWN;
 use crate::sfu::history::Entry;
 use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::{Participant, Stream};
@@ -174,13 +175,13 @@ impl Room {
                 Packet::Pli { media, .. } => {
                     left = left.saturating_sub(1);
                     if left > 0 {
-                        self.on_keyframe_request(key, media, turn.counters);
+                        self.on_keyframe_request(key, media, turn);
                     }
                 }
                 Packet::Fir { targets, .. } => {
                     for (media, _) in targets.take(left) {
                         left -= 1;
-                        self.on_keyframe_request(key, media, turn.counters);
+                        self.on_keyframe_request(key, media, turn);
                     }
                 }
                 Packet::TransportCc { body, .. } => self.on_transport_feedback(key, body, turn),
@@ -323,13 +324,19 @@ impl Room {
         slot.resend(turn.now, seq, history_of, &mut sender, turn.egress)
     }
 
-    fn on_keyframe_request(&mut self, key: Key<Participant>, media: Ssrc, counters: &mut Counters) {
+    /// Browsers ask when they begin to look, and so for what has been on its way to them since they were let in.
+    fn on_keyframe_request(&mut self, key: Key<Participant>, media: Ssrc, turn: &mut Turn<'_>) {
         let Some(participant) = self.participants.find_mut(key) else { return };
         let Some(slot) = participant.slots.iter().find(|s| s.spec.ssrc == media) else { return };
         let Some(source) = slot.source.and_then(|s| self.sources.find_mut(s)) else { return };
+        if source.kind.media() != MediaKind::Video {
+            return;
+        }
+        let round_trip = participant.downlink.round_trip().unwrap_or(ROUND_TRIP_UNKNOWN);
         let layer = slot.layer().unwrap_or(slot.target);
-        if source.kind.media() == MediaKind::Video && source.layers[layer].keyframe.want(Urgency::Now) {
-            counters.drop(Dropped::KeyframeRequestMerged);
+        if slot.crosses_keyframe(turn.clock(), round_trip) || source.layers[layer].keyframe.want(Urgency::Now)
+        {
+            turn.counters.drop(Dropped::KeyframeRequestMerged);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::id::SeqNo;
 use crate::sfu::downlink::Downlink;
+use crate::wire::rtcp::Writer;
 
 /// A camera that has sent a keyframe and eight pictures more, and somebody who has just begun to look.
 fn rig() -> Rig {
@@ -44,6 +45,26 @@ fn who_begins_to_look_gets_everything_since_the_keyframe_and_nobody_is_asked_for
     assert_eq!(rig.seen(), (0..10).collect::<Vec<u16>>());
     rig.picture(11);
     assert_eq!(rig.seen(), [0], "and from then on what comes");
+}
+
+#[test]
+fn a_request_that_left_before_the_past_could_arrive_is_for_nothing_else() {
+    let mut rig = rig();
+    rig.looks();
+    rig.picture(10);
+    let mut asks_after = |ms| {
+        rig.now += Duration::from_millis(ms);
+        let mut plain = [0; 64];
+        let mut writer = Writer::new(&mut plain);
+        assert!(writer.pli(Ssrc(7), Ssrc(5000)));
+        let len = writer.len();
+        rig.rtcp(1, &plain[..len]);
+        rig.tick(Duration::from_millis(1));
+        rig.asked_for_keyframes(0)
+    };
+    assert_eq!(asks_after(1), [0_u32; 0]);
+    assert_eq!(asks_after(90), [0_u32; 0], "a round trip is not known and taken for 100 ms");
+    assert_eq!(asks_after(20), [1], "it was not enough");
 }
 
 #[test]

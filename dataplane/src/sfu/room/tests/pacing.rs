@@ -128,11 +128,7 @@ fn feedback_makes_an_estimate_and_the_person_is_told() {
         }
         let mut out = [0; 600];
         let (len, _) = write_feedback(&mut out, Ssrc(1), Ssrc(2), round as u8, &arrivals).unwrap();
-        let (key, path) = (rig.people[1].key, rig.people[1].path);
-        let mut sealed = vec![0; len + PROFILE.rtcp_overhead()];
-        sealed[..len].copy_from_slice(&out[..len]);
-        let len = rig.people[1].outbound.seal_rtcp(len, &mut sealed).unwrap();
-        rig.with_turn(|room, turn| room.on_rtcp(key, &path, &mut sealed[..len], turn)).unwrap();
+        rig.rtcp(1, &out[..len]);
         after(&mut rig, 10);
     }
     let told: Vec<_> = rig

@@ -224,6 +224,16 @@ impl Rig {
         work(&mut self.room, &mut turn)
     }
 
+    /// What `who` sends of RTCP, sealed on its way.
+    pub(super) fn rtcp(&mut self, who: usize, compound: &[u8]) {
+        let Person { key, path, outbound, .. } = &mut self.people[who];
+        let (key, path, len) = (*key, *path, compound.len());
+        let mut sealed = vec![0; len + PROFILE.rtcp_overhead()];
+        sealed[..len].copy_from_slice(compound);
+        let len = outbound.seal_rtcp(len, &mut sealed).unwrap();
+        self.with_turn(|room, turn| room.on_rtcp(key, &path, &mut sealed[..len], turn)).unwrap();
+    }
+
     /// The compound RTCP packets that leave for `who`, in the clear; everybody's datagrams are taken.
     pub(super) fn rtcp_for(&mut self, who: usize) -> Vec<Vec<u8>> {
         let mut compounds = Vec::new();
