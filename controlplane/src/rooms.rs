@@ -284,10 +284,11 @@ impl Rooms {
         self.outputs.push_back(Output::Tell { to, message });
     }
 
-    /// Who speaks, from the data plane, which may not have heard yet of who has left.
+    /// Who speaks, from the data plane, which may not have heard yet of who has left or objects to being named.
     pub(crate) fn speakers(&mut self, room: RoomId, mut speakers: Vec<ParticipantId>) {
         let Some(room) = self.rooms.get_mut(&room) else { return };
-        speakers.retain(|speaker| room.people.iter().any(|person| person.id == *speaker));
+        let may_be_told = |person: &Participant| !person.wishes.objects;
+        speakers.retain(|speaker| room.people.iter().any(|p| p.id == *speaker && may_be_told(p)));
         let message = ServerMessage::Speakers { participants: speakers.iter().copied().map(Id).collect() };
         room.speakers = speakers;
         self.outputs.push_back(Output::Tell { to: room.everybody(), message });

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use saal_dataplane::id::{ParticipantId, SourceKind};
 
-use super::{Output, Participant, Rooms, State};
+use super::{Output, Participant, Room, Rooms, State};
 use crate::date::rfc3339;
 use crate::signal::message::{EndReason, Id, Kind, Objections, Record, ServerMessage, SwitchedOn};
 
@@ -49,9 +49,12 @@ impl Rooms {
 
     /// Only the data plane is told: who objects is nobody else's business.
     pub(crate) fn object(&mut self, participant: ParticipantId, objects: bool) {
-        let Some((room, people, index)) = self.find(participant) else { return };
-        if std::mem::replace(&mut people.people[index].wishes.objects, objects) != objects {
-            self.outputs.push_back(Output::Object { room, participant, objects });
+        let Some((id, room, index)) = self.find(participant) else { return };
+        if std::mem::replace(&mut room.people[index].wishes.objects, objects) != objects {
+            if objects {
+                room.speakers.retain(|speaker| *speaker != participant);
+            }
+            self.outputs.push_back(Output::Object { room: id, participant, objects });
         }
     }
 
@@ -96,7 +99,9 @@ impl Rooms {
         wall: SystemTime,
         participant: ParticipantId,
     ) -> Option<Record> {
-        self.look(participant).map(|person| person.record(now, wall))
+        let room = self.rooms.get(self.room_of.get(&participant)?)?;
+        let speaking = room.speakers.contains(&participant);
+        room.person(participant).map(|person| person.record(now, wall, speaking))
     }
 
     pub(crate) fn wishes(&self, participant: ParticipantId) -> Wishes {
@@ -104,8 +109,13 @@ impl Rooms {
     }
 
     pub(super) fn look(&self, participant: ParticipantId) -> Option<&Participant> {
-        let room = self.rooms.get(self.room_of.get(&participant)?)?;
-        room.people.iter().find(|person| person.id == participant)
+        self.rooms.get(self.room_of.get(&participant)?)?.person(participant)
+    }
+}
+
+impl Room {
+    fn person(&self, participant: ParticipantId) -> Option<&Participant> {
+        self.people.iter().find(|person| person.id == participant)
     }
 }
 
@@ -116,7 +126,7 @@ impl Participant {
         (self.kind == Kind::Person).then_some(Output::Receipt { participant: self.id, departed })
     }
 
-    fn record(&self, now: Instant, wall: SystemTime) -> Record {
+    fn record(&self, now: Instant, wall: SystemTime, speaking: bool) -> Record {
         let State { microphone, camera, screen, hand } = self.state;
         let here = now.saturating_duration_since(self.joined);
         Record {
@@ -126,6 +136,7 @@ impl Participant {
             organizer: self.organizer,
             joined_at: rfc3339(wall.checked_sub(here).unwrap_or(wall)),
             switched_on: SwitchedOn { microphone, camera, screen, hand },
+            speaking,
             blocked: self.as_seen().blocked,
             paused: self.wishes.paused,
             objections: Objections {
@@ -240,8 +251,15 @@ mod tests {
         let mut rooms = hall_of_two(now);
         rooms.rename(ADA, "Ada".into());
         rooms.chat(now, ADA, "x".into());
-        rooms.object(ADA, true);
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        rooms.speakers(HALL, vec![ADA]);
+        assert!(rooms.record(now, wall, ADA).is_some_and(|record| record.speaking));
+        rooms.object(ADA, true);
+        assert!(rooms.record(now, wall, ADA).is_some_and(|record| !record.speaking));
+        // It may be told a moment later.
+        rooms.speakers(HALL, vec![ADA, BOB]);
+        let message = ServerMessage::Speakers { participants: vec![Id(BOB)] };
+        assert!(told(&outputs(&mut rooms)).contains(&&message));
         let record = rooms.record(now + Duration::from_secs(40), wall, ADA).unwrap();
         assert_eq!(record.joined_at, "1970-01-01T00:01:00Z");
         assert_eq!((record.name.as_str(), record.organizer), ("Ada", true));

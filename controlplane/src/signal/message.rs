@@ -307,6 +307,8 @@ pub(crate) struct Record {
     pub(crate) organizer: bool,
     pub(crate) joined_at: String,
     pub(crate) switched_on: SwitchedOn,
+    /// Newcomers are told that they speak.
+    pub(crate) speaking: bool,
     pub(crate) blocked: Vec<Source>,
     pub(crate) paused: bool,
     pub(crate) objections: Objections,

@@ -63,7 +63,7 @@ export class Call {
 
   /**
    * @param {{ audioSlots: number, videoSlots: number }} most what the server accepts
-   * @param {{ onState: (state: RTCPeerConnectionState) => void, onSoundBlocked: () => void, pairs: () => ReadonlyMap<string, string> }} on pairs: receive slot of a picture -> that of the sound which belongs to it
+   * @param {{ onState: (state: RTCPeerConnectionState) => void, onSoundBlocked: () => void, pairs: () => ReadonlyMap<string, import('./lipsync.js').Pair> }} on pairs: by receive slot of the picture
    */
   constructor(most, on) {
     this.#on = on;

@@ -594,17 +594,13 @@ export class Conference {
     this.#shown.set(slot, { key, since, paused, limit });
   }
 
-  /** Slots of pictures -> the slot of the same person's sound. */
+  /** Which sound belongs to which picture, by slot of the picture. */
   #pairs() {
     const sounds = new Map([...this.#heard].map(([slot, participant]) => [participant, slot]));
-    /** @type {Map<string, string>} */
-    const pairs = new Map();
-    for (const [slot, { key }] of this.#shown) {
+    return new Map([...this.#shown].map(([slot, { key }]) => {
       const [participant = ''] = key.split('/');
-      const sound = sounds.get(participant);
-      if (sound !== undefined) pairs.set(slot, sound);
-    }
-    return pairs;
+      return [slot, { key, sound: sounds.get(participant) ?? null }];
+    }));
   }
 
   /** @param {{ state: 'connected' | 'gone', reason?: import('./signalling.js').MediaLoss }} message */

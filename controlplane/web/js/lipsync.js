@@ -10,6 +10,7 @@ const MOST_MS = 1_000;
 /** By how much sooner a picture leaves the buffer of a Firefox than the sound with which it is shown. */
 const FIREFOX_MS = 90;
 
+/** @typedef {{ key: string, sound: string | null }} Pair a picture, and the slot of its person's sound while they are heard */
 /** @typedef {{ seconds: number, count: number }} Waited what has left a buffer of sound so far, and how long all of it waited there */
 
 /** Follows one connection. */
@@ -22,16 +23,18 @@ export class LipSync {
   #before = new Map();
   /** @type {Map<string, number>} how long the sound of each slot waits, in ms */
   #waits = new Map();
+  /** @type {Map<string, string>} whose picture is in which slot */
+  #shown = new Map();
   #aheadMs = 'mozInnerScreenX' in window ? FIREFOX_MS : 0;
 
   /**
    * @param {RTCPeerConnection} pc
-   * @param {() => ReadonlyMap<string, string>} pairs slot of a picture -> slot of its person's sound
+   * @param {() => ReadonlyMap<string, Pair>} pairs by slot of the picture
    */
   constructor(pc, pairs) {
     this.#pc = pc;
     this.#pairs = pairs;
-    this.#timers = [window.setInterval(() => void this.#look(), LOOK_MS), window.setInterval(() => this.#move(), MOVE_MS)];
+    this.#timers = !('jitterBufferTarget' in RTCRtpReceiver.prototype) ? [] : [window.setInterval(() => void this.#look(), LOOK_MS), window.setInterval(() => this.#move(), MOVE_MS)];
   }
 
   close() { this.#timers.forEach(clearInterval); }
@@ -53,14 +56,18 @@ export class LipSync {
     }
   }
 
-  /** Every picture a step towards its sound. */
+  /** Every picture a step towards its sound, or at once where nobody sees it. */
   #move() {
     const pairs = this.#pairs();
     for (const { mid, receiver } of this.#pc.getTransceivers()) {
       if (mid === null || receiver.track.kind !== 'video' || !('jitterBufferTarget' in receiver)) continue;
+      const { key, sound } = pairs.get(mid) ?? { key: '', sound: null };
+      const isOther = (this.#shown.get(mid) ?? '') !== key;
+      this.#shown.set(mid, key);
       const held = Number(receiver.jitterBufferTarget);
-      const far = (this.#waits.get(pairs.get(mid) ?? '') ?? 0) - held;
-      if (Math.abs(far) >= MOVE_BY_MS) receiver.jitterBufferTarget = held + Math.sign(far) * MOVE_BY_MS;
+      const wait = sound === null ? 0 : this.#waits.get(sound) ?? (isOther ? 0 : held);
+      if (isOther || document.hidden) receiver.jitterBufferTarget = wait;
+      else if (Math.abs(wait - held) >= MOVE_BY_MS) receiver.jitterBufferTarget = held + Math.sign(wait - held) * MOVE_BY_MS;
     }
   }
 }

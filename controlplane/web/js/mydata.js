@@ -119,6 +119,7 @@ export class MyData {
       ['data.role', t(data.organizer ? 'data.role.organizer' : 'data.role.guest')],
       ['data.since', t('data.since.at', { time: since })],
       ['data.on', on.length === 0 ? t('data.on.nothing') : on.map((source) => t(`data.on.${source}`)).join(', ')],
+      ['data.speaking', t(data.speaking ? 'data.speaking.yes' : 'data.speaking.no')],
       ['data.lines', t('data.lines.count', { count: data.chat_lines_relayed })],
       ['data.address', ...this.#address ? [el('span', { class: 'mono' }, this.#address), ' '] : [], hint(t('data.address.hint'))],
       ['data.id', el('span', { class: 'mono' }, data.participant), ' ', hint(t('data.id.hint'))],

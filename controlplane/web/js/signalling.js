@@ -22,6 +22,7 @@ import { Line } from './line.js';
  * @property {boolean} organizer
  * @property {string} joined_at
  * @property {OwnState} switched_on
+ * @property {boolean} speaking
  * @property {Source[]} blocked
  * @property {boolean} paused
  * @property {{ speaker_detection: boolean, quality: boolean }} objections

@@ -186,6 +186,8 @@ export class Stage {
   #promote() {
     const [speaker] = this.#conference.speakers;
     if (speaker === undefined || this.#lastSpoke.get(speaker) === this.#turn) return;
+    // Before anybody has a place, nobody can take one.
+    if (!this.#order.some((id) => this.#visible.has(videoKey(id, 'camera')))) return;
     this.#turn += 1;
     this.#lastSpoke.set(speaker, this.#turn);
     const key = videoKey(speaker, 'camera');

@@ -75,8 +75,8 @@ pub(crate) struct Slot {
     begins: bool,
     /// Of a mapping that begins with the past.
     squeezed_until: Option<RtpTime>,
-    /// When the keyframe of what is under way left.
-    began: Duration,
+    /// When the last keyframe left.
+    keyframe_sent: Option<Duration>,
     current: Option<Mapping>,
     past: [Option<Mapping>; MAPPINGS],
     sent: Option<Sent>,
@@ -136,7 +136,7 @@ impl Slot {
             tell_at: None,
             begins: false,
             squeezed_until: None,
-            began: Duration::ZERO,
+            keyframe_sent: None,
             current: None,
             past: [None; MAPPINGS],
             sent: None,
@@ -274,7 +274,7 @@ impl Slot {
 
     /// Whether somebody who asks for a keyframe at `clock` cannot have seen the last one yet.
     pub(crate) fn crosses_keyframe(&self, clock: Duration, round_trip: Duration) -> bool {
-        self.current.is_some() && clock < self.began + round_trip
+        self.current.is_some() && self.keyframe_sent.is_some_and(|sent| clock < sent + round_trip)
     }
 
     /// The layer that is being forwarded.
@@ -311,7 +311,6 @@ impl Slot {
                 if meta.layer != self.target || !meta.mark.keyframe || self.share == Share::Paused {
                     return Ok(false);
                 }
-                self.began = to.clock;
                 self.switch(packet)
             }
         };
@@ -382,6 +381,9 @@ impl Slot {
             self.repeat.keep(bytes);
         }
         to.transport.commit(egress);
+        if meta.mark.keyframe {
+            self.keyframe_sent = Some(to.clock);
+        }
         to.downlink.on_sent(to.clock, len + padding);
         to.resend.on_sent(len);
         to.padding.on_sent(len, padding);

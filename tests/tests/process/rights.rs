@@ -62,6 +62,7 @@ fn everybody_gets_all_that_is_held_on_them_and_nothing_on_others() {
         "organizer",
         "participant",
         "paused",
+        "speaking",
         "switched_on",
     ];
     assert_eq!(fields(&data), all, "docs/protocol.md has these and no others");

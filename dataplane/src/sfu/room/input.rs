@@ -2,6 +2,7 @@
 //! shows it.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::config::Limits;
 use crate::counters::Dropped;
@@ -25,6 +26,8 @@ use crate::wire::rtp::Header;
 
 /// Trains sealed before they are handed to the kernel: so many of ten packets stay in a core's own cache until it reads them.
 const TRAINS_WAITING_MAX: usize = 16;
+/// A longer round trip is that of a queue, or of a device that slept.
+const CROSSING_MAX: Duration = Duration::from_millis(500);
 /// Retransmissions and keyframes that one datagram may ask for.
 const REQUESTS_PER_DATAGRAM_MAX: usize = 256;
 
@@ -332,7 +335,7 @@ impl Room {
         if source.kind.media() != MediaKind::Video {
             return;
         }
-        let round_trip = participant.downlink.round_trip().unwrap_or(ROUND_TRIP_UNKNOWN);
+        let round_trip = participant.downlink.round_trip().unwrap_or(ROUND_TRIP_UNKNOWN).min(CROSSING_MAX);
         let layer = slot.layer().unwrap_or(slot.target);
         if slot.crosses_keyframe(turn.clock(), round_trip) || source.layers[layer].keyframe.want(Urgency::Now)
         {
