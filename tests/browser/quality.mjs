@@ -32,11 +32,14 @@ const LINES = {
   clean: [8, 'rate=6M loss=0%'],
   uplink: [12, 'rate=6M'],
 };
+/** So many times as long. */
+const LONGER = process.env.SAAL_NIGHTLY ? 2.5 : 1;
+const STAY = { timeout: 60_000 * LONGER };
 /** The same with the moments between which somebody is on it, in seconds since they came. */
 const during = {};
 for (const [name, [seconds]] of Object.entries(LINES)) {
   const from = Object.values(during).at(-1)?.[1] ?? 0;
-  during[name] = [from, from + seconds * (process.env.SAAL_NIGHTLY ? 2.5 : 1)];
+  during[name] = [from, from + seconds * LONGER];
 }
 const SCRIPT = Object.entries(LINES).map(([name, [, words]]) => `${during[name][0]}s ${words}`).join('; ');
 
@@ -84,7 +87,7 @@ describe(`browsers on bad lines over ${io}`, () => {
     if (directory) rmSync(directory, { recursive: true, force: true });
   }, { timeout: 30_000 });
 
-  test('start on 5 Mbit/s: the pictures come, in what the line has room for', { timeout: 60_000 }, async (t) => {
+  test('start on 5 Mbit/s: the pictures come, in what the line has room for', STAY, async (t) => {
     await Promise.all([chromium, firefox].map(async (browser) => {
       const { page } = await openTab(browser);
       await page.evaluateOnNewDocument(dense);
@@ -101,7 +104,7 @@ describe(`browsers on bad lines over ${io}`, () => {
     });
   });
 
-  test('10 to 0.8 Mbit/s: the queue stays short, and the sound whole, and the page says whose line it is', { timeout: 60_000 }, async (t) => {
+  test('10 to 0.8 Mbit/s: the queue stays short, and the sound whole, and the page says whose line it is', STAY, async (t) => {
     const panels = await readPanels('fall');
     await watching('fall', t, (seen, from, to, waits, i) => ({
       second: seen.bps(from + 1, from + 2),
@@ -128,7 +131,7 @@ describe(`browsers on bad lines over ${io}`, () => {
     });
   });
 
-  test('0.8 to 10 Mbit/s: both pictures are back in full', { timeout: 60_000 }, async (t) => {
+  test('0.8 to 10 Mbit/s: both pictures are back in full', STAY, async (t) => {
     await watching('recovery', t, (seen, from, to) => ({
       full: seen.inFull(from, 2, FULL),
       three: seen.first(from, ({ at }) => seen.bps(at - 1, at) >= 3e6),
@@ -139,7 +142,7 @@ describe(`browsers on bad lines over ${io}`, () => {
     });
   });
 
-  test('4 to 1 to 4 Mbit/s: a picture changes a few times and does not stand still for long', { timeout: 60_000 }, async (t) => {
+  test('4 to 1 to 4 Mbit/s: a picture changes a few times and does not stand still for long', STAY, async (t) => {
     await toggle('camera', senders.Bea.page);
     for (const name of ['down', 'up']) {
       await watching(name, t, (seen, from, to, _, __, beside) => ({
@@ -158,7 +161,7 @@ describe(`browsers on bad lines over ${io}`, () => {
     }
   });
 
-  test('10 % of random loss do not make a line of 4 Mbit/s seem narrow, and the page tells of them', { timeout: 60_000 }, async (t) => {
+  test('10 % of random loss do not make a line of 4 Mbit/s seem narrow, and the page tells of them', STAY, async (t) => {
     await toggle('camera', senders.Bea.page);
     await watching('lossy', t, (seen, from, to) => ({
       estimate: seen.estimate(from + 4, to) / 4e6,
@@ -186,7 +189,7 @@ describe(`browsers on bad lines over ${io}`, () => {
     assert.ok(!ada.limits.includes('cpu'), 'the encoder was short of time');
   });
 
-  test('10 % of loss on the publishers\' uplink are not held against who watches them', { timeout: 60_000 }, async (t) => {
+  test('10 % of loss on the publishers\' uplink are not held against who watches them', STAY, async (t) => {
     await watching('clean', t, (seen, from, to) => ({ estimate: seen.estimate(from + 4, to), bps: seen.bps(from + 4, to) }), () => {});
     aside.stop();
     aside = reporting(ASIDE, '--up', 'delay=10ms loss=10%', '--down', 'delay=10ms');
@@ -220,7 +223,7 @@ describe(`browsers on bad lines over ${io}`, () => {
 /** What the panel "Connection" of each viewer says shortly before a line ends. */
 async function readPanels(name) {
   const [, to] = during[name];
-  await until(`almost the end of "${name}"`, () => viewers.every(({ watched }) => watched.now() > to - 2), 30_000);
+  await until(`almost the end of "${name}"`, () => viewers.every(({ watched }) => watched.now() > to - 2), 30_000 * LONGER);
   return Promise.all(viewers.map(async ({ page }) => {
     await toggle('connection', page);
     await page.waitForSelector('#line-pictures .line-picture', { timeout: 10_000 });
