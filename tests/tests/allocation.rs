@@ -64,7 +64,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 const SUBSCRIBERS: usize = 10;
-const PACKETS_MIN: u64 = 2_000;
+const PACKETS_MIN: u64 = 1_500;
 const WINDOW: Duration = Duration::from_secs(2);
 
 /// What the worker did in one window of time.
