@@ -41,6 +41,8 @@ const WALK_INTERVAL: Duration = Duration::from_millis(100);
 const CHOICE_INTERVAL: Duration = Duration::from_millis(200);
 /// The same when an estimate has fallen: whatever is too much shall not wait.
 const CHOICE_INTERVAL_MIN: Duration = Duration::from_millis(60);
+/// The golden ratio of a turn: two halves of it come in turns that go with no other rhythm.
+pub(super) const GOLDEN: u32 = 0x9E37_79B9;
 
 /// What one turn of the worker lends to the rooms.
 #[derive(Debug)]
@@ -82,6 +84,8 @@ pub(crate) struct Room {
     /// Whose packets are held or whose line is being probed, and when they were looked at last.
     paced: Vec<Key<Participant>>,
     paced_at: Instant,
+    /// Moves on with each batch: whether the first or the last receiver comes first.
+    order: u32,
     lost: Vec<SeqNo>,
     /// Lent to [`Room::choose_layers`].
     demands: Vec<Demand>,
@@ -101,6 +105,7 @@ impl Room {
             busy: false,
             paced: Vec::new(),
             paced_at: now,
+            order: 0,
             lost: crate::sfu::arrivals::nack_list(),
             demands: Vec::new(),
         }

@@ -14,7 +14,7 @@ use crate::sfu::bwe::ROUND_TRIP_UNKNOWN;
 use crate::sfu::history::Entry;
 use crate::sfu::layer::{Layer, Urgency};
 use crate::sfu::participant::{Participant, Stream};
-use crate::sfu::room::{Room, Turn, opening, pacing};
+use crate::sfu::room::{GOLDEN, Room, Turn, opening, pacing};
 use crate::sfu::slab::{Key, Slab};
 use crate::sfu::source::Source;
 use crate::sfu::svc::{Part, Parts};
@@ -218,11 +218,20 @@ impl Room {
         if several {
             legs.sort_unstable_by_key(|leg| (leg.participant.index(), leg.group));
         }
-        for legs in legs.chunk_by(|a, b| a.participant == b.participant) {
+        self.order = self.order.wrapping_add(GOLDEN);
+        let is_backwards = self.order > u32::MAX / 2;
+        let send = |legs: &[Leg]| {
             if turn.egress.free_blocks() < PACKETS_MAX || turn.egress.waiting() >= TRAINS_WAITING_MAX {
                 flush(turn.egress);
             }
             self.send_batch(legs, turn);
+        };
+        let receivers = legs.chunk_by(|a, b| a.participant == b.participant);
+        // Of two behind one full queue the second loses more: it shall not be the same one each time.
+        if is_backwards {
+            receivers.rev().for_each(send)
+        } else {
+            receivers.for_each(send)
         }
         legs.clear();
         turn.batch.legs = legs;

@@ -468,3 +468,29 @@ fn a_full_batch_refuses_and_the_next_one_goes_on() {
     assert_eq!(sent, seq as usize - 40);
     assert_eq!(rig.arrive(0, Sent { seq, keyframe: false, ..CAMERA }, 1100), Ok(()));
 }
+
+#[test]
+fn nobody_is_always_the_first_of_two() {
+    let mut rig = Rig::new(3);
+    rig.negotiate(0, vec![camera(&[])], Vec::new());
+    rig.switch_on(0, SourceKind::Camera);
+    for who in 1..3 {
+        rig.negotiate(who, Vec::new(), slots(MediaKind::Video, VP8, 1));
+        rig.room.view(rig.people[who].key, &[wish(0, 0, 720)], &mut rig.events);
+    }
+    let (mut firsts, mut at) = ([[0; 2]; 3], 0);
+    for seq in 1..=300 {
+        rig.rtp(0, Sent { seq, ..CAMERA }).unwrap();
+        let mut paths = Vec::new();
+        while let Some(departure) = rig.egress.take_ready() {
+            paths.push(departure.path);
+            rig.egress.release(departure);
+        }
+        let [first, second] = paths[..] else { panic!("{paths:?}") };
+        assert_ne!(first, second);
+        // Of every third batch as well, as sound and pictures go in turns.
+        firsts[at][usize::from(first == rig.people[1].path)] += 1;
+        at = (at + 1) % firsts.len();
+    }
+    assert!(firsts.iter().flatten().all(|times| (40..=60).contains(times)), "{firsts:?}");
+}
