@@ -6,6 +6,7 @@
 //! feedback ─ sent ─┬─ groups ─ trend ── usage ──┐
 //!                  ├─ acked ── what arrives ────┤
 //!                  ├─ flow ─── of a full line ──┤
+//!                  ├─ friendly  beside others ──┤
 //!                  ├─ probe ── what came through┼─ aimd ─┐
 //!                  └─ loss ─── what was lost ───┴────────┴─ the lesser of both: the estimate
 //! ```
@@ -16,6 +17,7 @@
 mod acked;
 mod aimd;
 mod flow;
+mod friendly;
 mod groups;
 mod loss;
 mod probe;
@@ -30,10 +32,11 @@ use std::time::Duration;
 use acked::Acked;
 use aimd::{Aimd, Rates};
 use flow::Flow;
+use friendly::Friendly;
 use groups::Groups;
 use loss::LossBased;
 use probe::{Probes, Verdict};
-use sent::{News, SentPackets};
+use sent::{News, SentPackets, Told};
 use trend::{Trend, Usage};
 
 use crate::wire::twcc::{CLOCK_WRAP_US, Feedback};
@@ -63,13 +66,13 @@ const QUEUED_US: u64 = 100_000;
 const STANDING_US: u64 = 10_000;
 /// And one that does not grow by so much from one quarter of a second to the next is that of others, who fill it slowly.
 const GROWN_US: u64 = 4_000;
-/// A queue that has not emptied for so long, though less was sent for it, is that of others, a TCP download for one. Who gave way to
-/// each of its waves would soon have nothing, so it is given way to once in such a time: what is gained meanwhile near a known
-/// limit and what is lost then are alike at some 1 Mbit/s.
+/// A queue that has not emptied for so long, though less was sent for it, is that of others, a TCP download for one. Once it has
+/// overflowed twice, its losses say what is due. Until then, as who gave way to each of its waves would soon have nothing, it is
+/// given way to once in such a time: what is gained meanwhile near a known limit and what is lost then are alike at some 1 Mbit/s.
 const SHARED_US: u64 = 2_000_000;
 const YIELD_US: u64 = 3_000_000;
-/// Of its estimate, what says nothing of a line on which it is sent beside others.
-const LITTLE: f64 = 0.5;
+/// The others have gone when their queue is gone for so long: its waves reach down to where it looks empty.
+const GONE_US: u64 = 1_000_000;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
@@ -113,12 +116,17 @@ struct Estimator {
     flow: Flow,
     aimd: Aimd,
     loss: LossBased,
+    friendly: Friendly,
+    /// Others hold a queue on the line.
+    is_shared: bool,
     estimate_bps: f64,
     /// A queue or losses have shown that the line has an end.
     is_limited: bool,
     over_us: Option<u64>,
     /// When the queue was empty last.
     emptied_us: u64,
+    /// And when it was not.
+    stood_us: u64,
     heard_us: u64,
     interval_us: u64,
     /// Shortest time from a packet to the feedback that told of it, lately.
@@ -181,9 +189,9 @@ impl Downstream {
             let estimator = estimator.get_or_insert_with(|| Box::new(Estimator::new(now_us)));
             newest_us = newest_us.max(Some(told.sent_us));
             match told.news {
-                News::Lost => estimator.loss.on_told(told.sent_us, told.bytes, true),
+                News::Lost => estimator.on_told(&told, true),
                 News::Late => estimator.loss.on_late(),
-                News::Arrived => estimator.loss.on_told(told.sent_us, told.bytes, false),
+                News::Arrived => estimator.on_told(&told, false),
             }
             let Some(arrived_us) = arrival else { continue };
             let arrived_us = estimator.unwrap(arrived_us);
@@ -242,7 +250,9 @@ impl Downstream {
         }
         let calm = (estimator.over_us.is_none_or(|at| now_us > at + CALM_US)
             || self.probes.is_overdue(now_us))
-            && self.sent.in_flight() <= estimator.window_bytes();
+            && self.sent.in_flight() <= estimator.window_bytes()
+            // What comes through a queue of others is the line's rate and not one's own part of it.
+            && estimator.friendly_bps().is_none();
         if calm && self.probes.is_due(now_us, estimator.estimate_bps, wants_bps) && can_probe() {
             self.probes.begin(now_us, estimator.estimate_bps, wants_bps);
         }
@@ -336,10 +346,13 @@ impl Estimator {
             flow: Flow::new(),
             aimd: Aimd::new(START_BPS, now_us),
             loss: LossBased::default(),
+            friendly: Friendly::default(),
+            is_shared: false,
             estimate_bps: START_BPS,
             is_limited: false,
             over_us: None,
             emptied_us: now_us,
+            stood_us: now_us,
             heard_us: now_us,
             interval_us: INTERVAL_US_MIN,
             way_us: u64::MAX,
@@ -347,6 +360,18 @@ impl Estimator {
             arrived_us: None,
             clock_turns: 0,
         }
+    }
+
+    fn on_told(&mut self, told: &Told, lost: bool) {
+        self.loss.on_told(told.sent_us, told.bytes, lost);
+        if self.is_shared {
+            self.friendly.on_told(told.sent_us, told.bytes, lost);
+        }
+    }
+
+    /// What is due to this receiver beside the others who fill the line.
+    fn friendly_bps(&self) -> Option<f64> {
+        self.friendly.bps().filter(|_| self.is_shared)
     }
 
     fn update(
@@ -369,12 +394,17 @@ impl Estimator {
         let full = self.flow.full_bps();
         if self.flow.standing_us() < STANDING_US {
             self.emptied_us = now_us;
+        } else {
+            self.stood_us = now_us;
         }
-        let is_shared = now_us > self.emptied_us + SHARED_US;
-        // Of a line that others fill, what arrives of little is only what was sent.
-        let says_little = |full: &f64| is_shared && *full < LITTLE * self.estimate_bps;
-        let rates = Rates { acked, full: full.filter(|full| !says_little(full)), is_sure: is_queued };
-        let has_yielded = is_shared && self.over_us.is_some_and(|at| now_us < at + YIELD_US);
+        self.is_shared =
+            now_us > self.emptied_us + SHARED_US || (self.is_shared && now_us < self.stood_us + GONE_US);
+        self.friendly.on_round_trip(way_us);
+        if self.is_shared {
+            self.friendly.on_queue(now_us);
+        }
+        let rates = Rates { acked, full, is_sure: is_queued };
+        let has_yielded = self.is_shared && self.over_us.is_some_and(|at| now_us < at + YIELD_US);
         let is_own = self.emptied_us != now_us && self.flow.grown_us() >= GROWN_US && !has_yielded;
         let usage = match self.trend.usage() {
             _ if (is_congested || is_queued) && full.is_some() => Usage::Over,
@@ -385,14 +415,19 @@ impl Estimator {
             self.over_us = Some(now_us);
             self.is_limited = true;
         }
-        self.aimd.on_usage(now_us, usage, rates, round_trip);
-        match verdict {
-            Some(Verdict::Through(bps)) => self.raise(now_us, bps),
-            Some(Verdict::Full(bps)) => {
-                self.is_limited = true;
-                self.raise(now_us, bps);
+        if let Some(bps) = self.friendly_bps() {
+            self.is_limited = true;
+            self.aimd.set(now_us, bps);
+        } else {
+            self.aimd.on_usage(now_us, usage, rates, round_trip);
+            match verdict {
+                Some(Verdict::Through(bps)) => self.raise(now_us, bps),
+                Some(Verdict::Full(bps)) => {
+                    self.is_limited = true;
+                    self.raise(now_us, bps);
+                }
+                Some(Verdict::Nothing) | None => {}
             }
-            Some(Verdict::Nothing) | None => {}
         }
         if self.loss.is_due(newest_us) {
             self.loss.update(newest_us, self.aimd.bps(), acked);

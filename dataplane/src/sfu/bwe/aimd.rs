@@ -89,6 +89,12 @@ impl Aimd {
         self.capacity.on_sample(bps, 0.5);
     }
 
+    /// It is known what is due.
+    pub(crate) fn set(&mut self, now_us: u64, bps: f64) {
+        self.bps = bps;
+        self.changed_us = now_us;
+    }
+
     /// Nothing is heard of the receiver.
     pub(crate) fn halve(&mut self, now_us: u64, bps_min: f64) {
         self.bps = (self.bps / 2.0).max(bps_min);

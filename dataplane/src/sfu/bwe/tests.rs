@@ -396,3 +396,27 @@ fn of_sound_beside_a_download_nobody_concludes_that_the_line_carries_no_more() {
         assert!(sum / 60.0 > 100e3, "seed {seed}: {}", sum / 60.0);
     });
 }
+
+/// A download's queue overflows at the top of each wave, and who had more than others before has no more after.
+#[test]
+fn beside_a_download_all_come_to_one_rate_whatever_they_had() {
+    each_seed(|seed| {
+        let rate = |bps: f64| {
+            let mut line = Line::new(seed, bps);
+            (line.video_bps, line.frame_us) = (4e6, 33_000);
+            line.downstream.wants(4_000_000);
+            line.run(10.0);
+            (line.bps, line.others_us, line.queue_us) = (5e6, 160_000, 150_000);
+            line.run(20.0);
+            let sum: f64 = (0..20)
+                .map(|_| {
+                    line.run(1.0);
+                    line.estimate()
+                })
+                .sum();
+            sum / 20.0
+        };
+        let (little, much) = (rate(0.3e6), rate(5e6));
+        assert!(little > 0.7 * much && much > 0.7 * little, "seed {seed}: {little} and {much}");
+    });
+}
