@@ -32,6 +32,8 @@ pub(crate) struct Numbers {
     pub(crate) least: Tempo,
     /// At a lesser one than this there is nothing in it but its number.
     pub(crate) needed: Tempo,
+    /// Others that were made after it had come before it, and may have been left out.
+    pub(crate) is_late: bool,
     /// Of a packet that a tempo does not have, the number of the next that it has.
     seq: [ExtSeq; 3],
     /// Pictures left out before this one, in numbers of the width of picture ids.
@@ -55,7 +57,8 @@ impl Tempo {
 impl Numbers {
     /// Of a packet in a stream of which nothing has been left out.
     pub(crate) fn whole(seq: ExtSeq) -> Numbers {
-        Numbers { least: Tempo::Base, needed: Tempo::Base, seq: [seq; 3], left_out: [0; 3] }
+        let (least, needed, is_late) = (Tempo::Base, Tempo::Base, false);
+        Numbers { least, needed, is_late, seq: [seq; 3], left_out: [0; 3] }
     }
 
     pub(crate) fn seq(&self, tempo: Tempo) -> ExtSeq {
@@ -79,7 +82,7 @@ impl Numbers {
     /// Of the packet that is `distance` behind this one, with nothing but missing ones between them; `renumbers` says whether
     /// it begins a picture whose id shall be in turn.
     fn after(&self, distance: u64, renumbers: bool, least: Tempo) -> Numbers {
-        let mut next = Numbers { least, needed: least, ..*self };
+        let mut next = Numbers { least, needed: least, is_late: false, ..*self };
         for tempo in [Tempo::Base, Tempo::Middle, Tempo::Full] {
             let has = u64::from(tempo >= self.least);
             let (seq, left_out) = (&mut next.seq[tempo as usize], &mut next.left_out[tempo as usize]);
@@ -112,9 +115,11 @@ impl Numbering {
         };
         if seq <= *newest {
             let needed = if is_vp8 { Tempo::Base } else { least };
-            return history
-                .numbers(seq)
-                .map(|numbers| Numbers { needed: needed.max(numbers.needed), ..numbers });
+            return history.numbers(seq).map(|numbers| Numbers {
+                needed: needed.max(numbers.needed),
+                is_late: true,
+                ..numbers
+            });
         }
         let next = numbers.after(seq.0 - newest.0, is_vp8 && *timestamp != entry.timestamp, least);
         self.newest = Some((seq, entry.timestamp, next));

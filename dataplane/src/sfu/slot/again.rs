@@ -59,6 +59,12 @@ impl Slot {
         Ok(())
     }
 
+    /// The first number of which it is still known what it was.
+    #[cfg(test)]
+    pub(crate) fn oldest(&self) -> Option<ExtSeq> {
+        self.current.iter().chain(self.past.iter().flatten()).map(|mapping| mapping.out_start).min()
+    }
+
     /// Whether probes can be sent into this slot: it shall show something, be it paused, and has retransmissions.
     pub(crate) fn can_probe(&self) -> bool {
         self.source.is_some() && self.is_probeable()

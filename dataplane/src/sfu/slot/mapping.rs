@@ -35,13 +35,17 @@ pub(super) struct Mapping {
 
 impl Mapping {
     /// The same with more or fewer pictures from this packet on, if that can begin there: fewer with any picture, more where a
-    /// decoder can follow. All numbers go on.
+    /// decoder can follow, and neither where something behind it has already been left out. All numbers go on.
     pub(super) fn at_tempo(&self, tempo: Tempo, meta: &Meta, next: ExtSeq) -> Option<Mapping> {
         let Meta { mark, numbers, .. } = meta;
         let is_newest = self.seq(numbers) >= next;
         let is_above = numbers.least > self.tempo && numbers.least <= tempo;
         let enters = mark.layer_sync && (is_above || mark.temporal_id == 0);
-        if !mark.frame_start || !is_newest || !(tempo < self.tempo || mark.keyframe || enters) {
+        if !mark.frame_start
+            || !is_newest
+            || numbers.is_late
+            || !(tempo < self.tempo || mark.keyframe || enters)
+        {
             return None;
         }
         let left_out = numbers.left_out(tempo).wrapping_sub(numbers.left_out(self.tempo));
