@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! first feedback ─> 3x ─> 2x ─> 2x … while each comes through and more is wanted
-//! more wanted than estimated: every two to five seconds, not while a queue is there
+//! more wanted than estimated: every two to four seconds, not while a queue is there
 //! ```
 
 use super::sent::Told;
@@ -29,7 +29,7 @@ const PATIENCE_US: u64 = 2_000_000;
 /// Least and longest time between a probe that failed and the next one: a line that has become better is found within the
 /// longest, and what failing probes add is some ten kbit/s. Who does not see somebody at all does not wait for the longest.
 const PAUSE_US: u64 = 2_000_000;
-const PAUSE_US_MAX: u64 = 5_000_000;
+const PAUSE_US_MAX: u64 = 4_000_000;
 /// After so long nothing puts a probe off. With half of it two who share a line with a download have less alike parts of it.
 const OVERDUE_US: u64 = 10_000_000;
 /// Share of a cluster that must have arrived for its rate to mean something: every tenth packet may get lost.
