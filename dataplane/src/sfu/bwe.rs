@@ -66,13 +66,18 @@ const QUEUED_US: u64 = 100_000;
 const STANDING_US: u64 = 10_000;
 /// And one that does not grow by so much from one quarter of a second to the next is that of others, who fill it slowly.
 const GROWN_US: u64 = 4_000;
-/// A queue that has not emptied for so long, though less was sent for it, is that of others, a TCP download for one. Once it has
-/// overflowed twice, its losses say what is due. Until then, as who gave way to each of its waves would soon have nothing, it is
+/// A queue that has not emptied for so long, though less was sent for it, is that of others, a TCP download for one. Once two
+/// losses have been seen in it, they say what is due. Until then, as who gave way to each of its waves would soon have nothing, it is
 /// given way to once in such a time: what is gained meanwhile near a known limit and what is lost then are alike at some 1 Mbit/s.
 const SHARED_US: u64 = 2_000_000;
 const YIELD_US: u64 = 3_000_000;
 /// The others have gone when their queue is gone for so long: its waves reach down to where it looks empty.
 const GONE_US: u64 = 1_000_000;
+/// What is lost while less of it stands has not overflowed it: a path that has become longer looks like a queue for a while, and
+/// what gets lost on the way there is not what is too much.
+const OVERFLOWS_US: u64 = 30_000;
+/// Of its estimate, what says nothing of a line on which it is sent beside others.
+const LITTLE: f64 = 0.5;
 /// Receivers tell of arrivals at intervals within these bounds (libwebrtc's are 50 to 250 ms).
 const INTERVAL_US_MIN: u64 = 50_000;
 const INTERVAL_US_MAX: u64 = 250_000;
@@ -190,7 +195,10 @@ impl Downstream {
             newest_us = newest_us.max(Some(told.sent_us));
             match told.news {
                 News::Lost => estimator.on_told(&told, true),
-                News::Late => estimator.loss.on_late(),
+                News::Late => {
+                    estimator.loss.on_late();
+                    estimator.friendly.on_late(told.sent_us);
+                }
                 News::Arrived => estimator.on_told(&told, false),
             }
             let Some(arrived_us) = arrival else { continue };
@@ -365,7 +373,8 @@ impl Estimator {
     fn on_told(&mut self, told: &Told, lost: bool) {
         self.loss.on_told(told.sent_us, told.bytes, lost);
         if self.is_shared {
-            self.friendly.on_told(told.sent_us, told.bytes, lost);
+            let overflowed = lost && self.flow.standing_us() >= OVERFLOWS_US;
+            self.friendly.on_told(told.sent_us, told.bytes, overflowed);
         }
     }
 
@@ -384,6 +393,10 @@ impl Estimator {
     ) -> Usage {
         let passed_us = (now_us - self.heard_us.min(now_us)).clamp(INTERVAL_US_MIN, INTERVAL_US_MAX);
         self.interval_us = (7 * self.interval_us + passed_us) / 8;
+        if now_us > self.heard_us + SILENCE_US {
+            // Nothing is known of a queue of which nothing was told.
+            self.emptied_us = now_us;
+        }
         self.heard_us = now_us;
         let way_us = now_us.saturating_sub(newest_us);
         if way_us <= self.way_us || now_us > self.way_at_us + WAY_BACK_US {
@@ -403,7 +416,10 @@ impl Estimator {
         if self.is_shared {
             self.friendly.on_queue(now_us);
         }
-        let rates = Rates { acked, full, is_sure: is_queued };
+        let friendly_bps = self.friendly_bps();
+        // Of a line that others fill, what arrives of little is only what was sent.
+        let says_little = |full: &f64| self.is_shared && *full < LITTLE * self.estimate_bps;
+        let rates = Rates { acked, full: full.filter(|full| !says_little(full)), is_sure: is_queued };
         let has_yielded = self.is_shared && self.over_us.is_some_and(|at| now_us < at + YIELD_US);
         let is_own = self.emptied_us != now_us && self.flow.grown_us() >= GROWN_US && !has_yielded;
         let usage = match self.trend.usage() {
@@ -415,9 +431,9 @@ impl Estimator {
             self.over_us = Some(now_us);
             self.is_limited = true;
         }
-        if let Some(bps) = self.friendly_bps() {
+        if let Some(bps) = friendly_bps {
             self.is_limited = true;
-            self.aimd.set(now_us, bps);
+            self.aimd.on_share(now_us, bps, rates);
         } else {
             self.aimd.on_usage(now_us, usage, rates, round_trip);
             match verdict {
@@ -448,7 +464,9 @@ impl Estimator {
 
     fn judge(&mut self) {
         self.aimd.clamp(BPS_MIN, BPS_MAX);
-        let by_loss = self.loss.limit_bps().unwrap_or(f64::INFINITY);
+        // What others say is due has counted the losses already.
+        let by_loss =
+            self.loss.limit_bps().filter(|_| self.friendly_bps().is_none()).unwrap_or(f64::INFINITY);
         self.estimate_bps = self.aimd.bps().min(by_loss).max(BPS_MIN);
     }
 

@@ -15,6 +15,10 @@ const INCREASE_BPS_MIN: f64 = 4000.0;
 /// the constant lets sound alone grow.
 const UNPROVEN: f64 = 1.5;
 const UNPROVEN_BPS: f64 = 10_000.0;
+/// Beside others an estimate may be so many times what arrives: layers come in steps of three or so, and no probe finds the next;
+/// the constant lets sound alone grow by a picture.
+const UNPROVEN_SHARED: f64 = 4.0;
+const UNPROVEN_SHARED_BPS: f64 = 200_000.0;
 /// Longest time that one step of growth accounts for.
 const STEP_US_MAX: u64 = 1_000_000;
 /// Between two decreases lies at least a round trip, within these bounds: before, the first has not shown its effect.
@@ -89,9 +93,11 @@ impl Aimd {
         self.capacity.on_sample(bps, 0.5);
     }
 
-    /// It is known what is due.
-    pub(crate) fn set(&mut self, now_us: u64, bps: f64) {
-        self.bps = bps;
+    /// Others say what is due: it is that, but not far above what arrives, nor more than is left of a line that is full.
+    pub(crate) fn on_share(&mut self, now_us: u64, bps: f64, rates: Rates) {
+        let proven = rates.acked.map(|acked| UNPROVEN_SHARED * acked + UNPROVEN_SHARED_BPS);
+        let full = rates.full.filter(|_| rates.is_sure).map(|full| DECREASE * full);
+        self.bps = proven.into_iter().chain(full).fold(bps, f64::min);
         self.changed_us = now_us;
     }
 
@@ -245,6 +251,19 @@ mod tests {
         let mut aimd = Aimd::new(3e6, 0);
         aimd.on_usage(500_000, Usage::Over, even(0.2e6), RTT);
         assert_eq!(aimd.bps(), 3e6 * DECREASE);
+    }
+
+    #[test]
+    fn what_is_due_beside_others_is_neither_far_above_what_arrives_nor_more_than_the_line_carries() {
+        let mut aimd = Aimd::new(1e6, 0);
+        let mut share = |rates| {
+            aimd.on_share(500_000, 2e6, rates);
+            aimd.bps()
+        };
+        assert_eq!(share(even(1e6)), 2e6);
+        assert_eq!(share(even(0.1e6)), 600_000.0);
+        assert_eq!(share(full(0.6e6)), 2e6, "it may be the waves of others");
+        assert_eq!(share(Rates { is_sure: true, ..full(0.6e6) }), DECREASE * 0.6e6);
     }
 
     #[test]

@@ -57,6 +57,19 @@ impl Friendly {
         self.open = 0.0;
     }
 
+    /// What was told to be lost was only late.
+    pub(crate) fn on_late(&mut self, sent_us: u64) {
+        if self.lost_us != Some(sent_us) {
+            return;
+        }
+        self.lost_us = None;
+        if let Some(before) = self.count.checked_sub(1) {
+            self.count = before;
+            self.open += self.intervals[before % WEIGHTS.len()];
+            self.lost_us = Some(0);
+        }
+    }
+
     /// `None` until two losses have been seen.
     pub(crate) fn bps(&self) -> Option<f64> {
         let known = self.count.min(WEIGHTS.len());
@@ -117,6 +130,17 @@ mod tests {
         assert!(risen > 1.3 * before);
         friendly.on_told(3_001_000, 1200, true);
         assert!(friendly.bps().unwrap() > 0.95 * risen);
+    }
+
+    #[test]
+    fn what_was_only_late_is_no_loss() {
+        let mut friendly = every(150, 300);
+        assert!(friendly.bps().is_some());
+        friendly.on_late(300_000);
+        assert_eq!(friendly.bps(), None);
+        friendly.on_told(450_000, 1200, true);
+        let bps = friendly.bps().unwrap();
+        assert!((bps - (1.5 * 151.0_f64).sqrt() * 96_000.0).abs() < 1.0, "{bps}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ const PATIENCE_US: u64 = 2_000_000;
 /// longest, and what failing probes add is some ten kbit/s. Who does not see somebody at all does not wait for the longest.
 const PAUSE_US: u64 = 2_000_000;
 const PAUSE_US_MAX: u64 = 4_000_000;
-/// After so long nothing puts a probe off. With half of it two who share a line with a download have less alike parts of it.
+/// After so long nothing puts a probe off.
 const OVERDUE_US: u64 = 10_000_000;
 /// Share of a cluster that must have arrived for its rate to mean something: every tenth packet may get lost.
 const ARRIVED_MIN: f64 = 0.6;
